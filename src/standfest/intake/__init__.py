@@ -1,0 +1,1 @@
+"""Accepting orders: the way from a priced, validated order to a durable answer."""

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, statements in .sql files, migrations in expand and contract phases."""
