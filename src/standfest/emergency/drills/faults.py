@@ -1,0 +1,120 @@
+"""Faults that a drill puts into a cluster, by verified pid, each with the proof that it happened.
+
+What they act on comes from the data of `standfest status --json`: nothing here finds processes by name.
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from standfest.emergency.drills import processes
+from standfest.emergency.drills.processes import Process
+from standfest.errors import StandfestError
+
+GONE_TIMEOUT_S = 5.0
+"""How long a process may take to disappear after SIGKILL before the fault counts as not having happened."""
+
+READY_TIMEOUT_S = 10.0
+"""How long the guard of a freeze may take to start."""
+
+
+class FaultFailed(StandfestError):
+    """A fault could not be put in, or did not happen: the drill proves nothing."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One service of the cluster as status showed it, with its process verified."""
+
+    node: str
+    service: str
+    role: str | None
+    process: Process
+
+    def __str__(self) -> str:
+        return f"{self.node}/{self.service} (pid {self.process.pid})"
+
+
+def services(status: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each service in the data of `status --json`, with its node's name."""
+    for node in status["nodes"]:
+        for service in node["services"]:
+            yield node["name"], service
+
+
+def primary(status: Mapping[str, Any]) -> Target:
+    """The PostgreSQL server that is primary now; FaultFailed unless exactly one is, with a pid."""
+    found = [(node, service) for node, service in services(status) if service["role"] == "primary"]
+    if len(found) != 1:
+        names = ", ".join(node for node, _ in found) or "none"
+        raise FaultFailed(f"expected one primary, found {names}: see `standfest status`")
+    return _target(*found[0])
+
+
+def service(status: Mapping[str, Any], node: str, name: str) -> Target:
+    """The service NODE/NAME; FaultFailed where it is not there or has no process."""
+    for node_name, entry in services(status):
+        if (node_name, entry["name"]) == (node, name):
+            return _target(node_name, entry)
+    raise FaultFailed(f"there is no service {node}/{name}: see `standfest status`")
+
+
+def kill(target: Target) -> None:
+    """SIGKILL, and the proof that the process is gone; FaultFailed where it is not."""
+    processes.send(target.process, signal.SIGKILL)
+    if not processes.wait_gone(target.process, GONE_TIMEOUT_S):
+        raise FaultFailed(f"{target} still runs {GONE_TIMEOUT_S:.0f} s after SIGKILL")
+
+
+@contextlib.contextmanager
+def frozen(target: Target) -> Iterator[list[Process]]:
+    """Stops the target and all that it started for as long as the block runs; yields what was stopped.
+
+    They are woken when the block ends, and also when this process is killed in it (see `thaw`).
+    """
+    victims = processes.descendants(target.process)
+    if not victims or victims[0] != target.process:
+        raise FaultFailed(f"{target} is gone: there is nothing to freeze")
+    with _guard(victims):
+        for victim in victims:
+            _stop(victim)
+        if processes.state(target.process) != "T":
+            raise FaultFailed(f"{target} runs on after SIGSTOP")
+        yield victims
+
+
+def _stop(victim: Process) -> None:
+    try:
+        processes.send(victim, signal.SIGSTOP)
+    except processes.ProcessGone:
+        return  # A child that ended by itself between being listed and being stopped needs no stopping.
+
+
+@contextlib.contextmanager
+def _guard(victims: list[Process]) -> Iterator[None]:
+    # A session of its own keeps the guard alive when the terminal interrupts the drill's process group.
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "standfest.emergency.drills.thaw", *map(str, victims)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert guard.stdin is not None and guard.stdout is not None
+    try:
+        if guard.stdout.readline() != b"ready\n":
+            raise FaultFailed("the guard that wakes frozen processes did not start: nothing was frozen")
+        yield
+    finally:
+        guard.stdin.close()
+        guard.wait(READY_TIMEOUT_S)
+        guard.stdout.close()
+
+
+def _target(node: str, entry: Mapping[str, Any]) -> Target:
+    if not entry["pid"]:
+        raise FaultFailed(f"{node}/{entry['name']} has no process: see `standfest status`")
+    return Target(node, entry["name"], entry["role"], processes.identify(int(entry["pid"])))
