@@ -1,0 +1,71 @@
+"""Fixtures of the integration tests: a real PostgreSQL cluster, a fresh migrated database for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import PostgresCluster, TestDatabase, start_cluster
+
+_clusters: list[PostgresCluster] = []
+_log_starts = pytest.StashKey[dict[Path, int]]()
+
+
+def _running_cluster(standbys: int) -> Iterator[PostgresCluster]:
+    with start_cluster(standbys) as cluster:
+        _clusters.append(cluster)
+        try:
+            _migrate(cluster)
+            yield cluster
+        finally:
+            _clusters.remove(cluster)
+
+
+def _migrate(cluster: PostgresCluster) -> None:
+    """Bring the template database to the newest schema, contract phase included."""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """A primary and one synchronous standby for the whole run; leave both running and unfrozen."""
+    yield from _running_cluster(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_two_standbys() -> Iterator[PostgresCluster]:
+    """A primary and two standbys, `ANY 1 (standby_1, standby_2)`, for the whole run."""
+    yield from _running_cluster(2)
+
+
+@pytest.fixture
+def disposable_postgres() -> Iterator[PostgresCluster]:
+    """A primary and one standby for this test alone: kill what you like."""
+    yield from _running_cluster(1)
+
+
+@pytest.fixture
+def database(postgres: PostgresCluster) -> Iterator[TestDatabase]:
+    """A fresh, migrated database on the shared cluster."""
+    fresh = postgres.create_database()
+    yield fresh
+    fresh.drop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remember where each server's output ends before the test."""
+    servers = [server for cluster in _clusters for server in cluster.servers]
+    item.stash[_log_starts] = {server.log: server.log.stat().st_size for server in servers}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach what the PostgreSQL servers printed during a failed test to its report."""
+    report = yield
+    if report.failed:
+        starts = item.stash.get(_log_starts, {})
+        for server in (server for cluster in _clusters for server in cluster.servers):
+            report.sections.append((f"PostgreSQL {server.name}", server.log_tail(starts.get(server.log, 0))))
+    return report
