@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, Self, get_args
 
-import psutil  # type: ignore[import-untyped]  # ships no types, and a stub package would be one more pin
+import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
