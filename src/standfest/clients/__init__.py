@@ -1,0 +1,1 @@
+"""Clients of the parts that run beside the product: a leaf that both planes may use."""

@@ -1,0 +1,241 @@
+"""A client of the public order API, as a careful partner system would use it.
+
+It knows several doors, sends every order with an Idempotency-Key, repeats it with the same key on the other
+door where an attempt brings no definite answer, honours Retry-After, and ends at a deadline with a typed
+outcome. Faults of the server or the network never raise: they are outcomes.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+
+from standfest.clients.attempts import (
+    Acknowledged,
+    Answer,
+    Doors,
+    NotAttempted,
+    Outcome,
+    RetryPolicy,
+    Tried,
+    Verdict,
+    conclude,
+)
+
+PUT_MANY_MAX = 1000
+"""The most products or stock counts that the API takes in one request."""
+
+Body = Mapping[str, Any]
+
+
+class OrdersClient:
+    """One partner's connection to the doors; an async context manager. Safe for many requests at a time.
+
+    `connections` bounds the requests under way; further ones wait for their turn, and that wait counts.
+    """
+
+    def __init__(
+        self,
+        doors: Sequence[str],
+        key: str,
+        *,
+        policy: RetryPolicy | None = None,
+        connections: int = 64,
+        random: Random | None = None,
+    ) -> None:
+        self._policy = policy or RetryPolicy()
+        self._doors = Doors(doors, self._policy.door_rest_s)
+        self._random = random or Random()
+        self._slots = asyncio.Semaphore(connections)
+        self._connections = connections
+        self._headers = {
+            "Authorization": f"Bearer {key}",
+            "Accept": "application/json, application/problem+json",
+        }
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            # The semaphore is the bound: a wait for a connection in here would be taken for a slow answer.
+            connector=aiohttp.TCPConnector(limit=self._connections, limit_per_host=0),
+            headers=self._headers,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def place(self, order: Body | bytes, key: str) -> Outcome:
+        """Places an order under this Idempotency-Key; bytes are sent as they are. The answer is the order."""
+        return await self._repeat("POST", "/v1/orders", order, key)
+
+    async def cancel(
+        self,
+        order_id: str,
+        key: str,
+        lines: Sequence[tuple[int, str]] | None = None,
+        reason: str | None = None,
+    ) -> Outcome:
+        """Cancels (position, quantity) lines of an order, or the whole of it; the answer is the order."""
+        path = f"/v1/orders/{quote(order_id, safe='')}/cancel"
+        return await self._repeat("POST", path, cancel_body(lines, reason), key)
+
+    async def order(self, order_id: str) -> Outcome:
+        """Reads one order; 404 is Refused."""
+        return await self._repeat("GET", f"/v1/orders/{quote(order_id, safe='')}")
+
+    async def product(self, sku: str) -> Outcome:
+        """Reads one product."""
+        return await self._repeat("GET", f"/v1/products/{quote(sku, safe='')}")
+
+    async def stock(self, sku: str) -> Outcome:
+        """Reads one product's stock: on_hand, reserved, available."""
+        return await self._repeat("GET", f"/v1/stock/{quote(sku, safe='')}")
+
+    async def put_products(self, products: Sequence[Body]) -> Outcome:
+        """Creates or changes products, however many; ends at the first request that is not acknowledged.
+
+        The body of the last answer has `changed` and `unchanged` for all of them.
+        """
+        return await self._put_many("products", products)
+
+    async def put_stock(self, counts: Sequence[Body]) -> Outcome:
+        """Sets absolute on-hand counts, however many; like `put_products`."""
+        return await self._put_many("stock", counts)
+
+    async def _put_many(self, what: str, items: Sequence[Body]) -> Outcome:
+        sums = {"changed": 0, "unchanged": 0}
+        attempts = ambiguous = 0
+        elapsed_s = 0.0
+        for start in range(0, max(len(items), 1), PUT_MANY_MAX):
+            outcome = await self._repeat("PUT", f"/v1/{what}", {what: items[start : start + PUT_MANY_MAX]})
+            attempts += outcome.attempts
+            ambiguous += outcome.ambiguous
+            elapsed_s += outcome.elapsed_s
+            if not isinstance(outcome, Acknowledged):
+                return outcome
+            for name in sums:
+                sums[name] += int(outcome.body.get(name, 0))
+        return Acknowledged(attempts, ambiguous, elapsed_s, Answer(200, sums))
+
+    async def _repeat(
+        self, method: str, path: str, body: Body | bytes | None = None, key: str | None = None
+    ) -> Outcome:
+        """Waits for a free slot, then attempts until a definite answer or the deadline."""
+        began = time.monotonic()
+        headers = {} if key is None else {"Idempotency-Key": key}
+        data = body if isinstance(body, bytes | None) else encode(body)
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        request = _Request(method, path, data, headers)
+        async with AsyncExitStack() as slot:
+            try:
+                async with asyncio.timeout(self._policy.deadline_s):
+                    await slot.enter_async_context(self._slots)
+            except TimeoutError:
+                return NotAttempted(0, 0, time.monotonic() - began, None)
+            attempts, ambiguous, last = await self._attempts(request, began + self._policy.deadline_s)
+        # Only what has a key can be ambiguous: reading changes nothing, and putting twice is putting once.
+        doubtful = 0 if key is None else ambiguous
+        return conclude(Tried(attempts, doubtful, time.monotonic() - began, last))
+
+    async def _attempts(self, request: "_Request", deadline: float) -> tuple[int, int, Answer | None]:
+        """How many attempts were made, how many of them were ambiguous, and the last answer."""
+        attempts = ambiguous = 0
+        last: Answer | None = None
+        door: str | None = None
+        while attempts < self._policy.attempts_max and (now := time.monotonic()) < deadline:
+            door = self._doors.choose(now, not_this=door)
+            attempts += 1
+            answer, sent = await self._attempt(request, door, deadline - now)
+            if answer is None:
+                ambiguous += sent
+                self._doors.failed(door, time.monotonic())
+            else:
+                last = answer
+                self._doors.worked(door)
+                verdict = answer.verdict()
+                ambiguous += verdict is Verdict.AMBIGUOUS
+                if verdict in (Verdict.DONE, Verdict.REFUSED):
+                    break
+            pause_s = self._policy.pause_s(attempts, answer and answer.retry_after_s, self._random)
+            if time.monotonic() + pause_s >= deadline:
+                break
+            await asyncio.sleep(pause_s)
+        return attempts, ambiguous, last
+
+    async def _attempt(
+        self, request: "_Request", door: str, remaining_s: float
+    ) -> tuple[Answer | None, bool]:
+        """One request: the answer, or None and whether the request may have reached the other side."""
+        if self._session is None:
+            raise RuntimeError("OrdersClient is used outside of its 'async with' block")
+        timeout = aiohttp.ClientTimeout(
+            total=min(self._policy.attempt_s, remaining_s), sock_connect=self._policy.connect_s
+        )
+        try:
+            async with self._session.request(
+                request.method,
+                door + request.path,
+                data=request.data,
+                headers=request.headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                raw = await response.read()
+                return read_answer(response.status, response.headers, raw), True
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return None, False
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None, True
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What every attempt sends, byte for byte."""
+
+    method: str
+    path: str
+    data: bytes | None
+    headers: Mapping[str, str]
+
+
+def encode(body: Body) -> bytes:
+    """The bytes that are sent, the same ones in every repeat."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def cancel_body(lines: Sequence[tuple[int, str]] | None, reason: str | None = None) -> dict[str, Any]:
+    """The body that cancels (position, quantity) lines, or the whole order where `lines` is None."""
+    body: dict[str, Any] = {}
+    if reason is not None:
+        body["reason"] = reason
+    if lines is not None:
+        body["lines"] = [{"position": position, "quantity": quantity} for position, quantity in lines]
+    return body
+
+
+def read_answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
+    """Takes an HTTP answer apart; a Retry-After that is no number of seconds is none."""
+    try:
+        decoded = json.loads(raw)
+    except ValueError:
+        decoded = None
+    body = decoded if isinstance(decoded, dict) else None
+    kind = body.get("type") if body is not None and status >= 400 else None
+    problem = kind.rstrip("/").rpartition("/")[2] if isinstance(kind, str) else None
+    seconds = headers.get("Retry-After", "")
+    retry_after_s = float(seconds) if seconds.isascii() and seconds.isdigit() else None
+    return Answer(status, body, problem, retry_after_s)

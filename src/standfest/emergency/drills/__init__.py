@@ -1,0 +1,1 @@
+"""Drills: traffic, faults, the recorded history and a checker that knows nothing of the rest."""
