@@ -1,9 +1,10 @@
 """The append-only history of a drill: what was sent, what was answered, what was done to the cluster.
 
-One JSON object a line, UTF-8, compact. Each line goes to the kernel in one `write()` with O_APPEND as soon as
-it happens, so that a killed writer loses nothing that it recorded, and several writers may share a file. It is
-synced to disk when it is closed and not before: no drill takes this machine's kernel down, and a sync a line
-would slow the generator that is being measured. Nothing is kept in memory. Only the last line may be torn.
+One JSON object a line, UTF-8, compact. Each line goes to the kernel in one `write()` with O_APPEND as soon
+as it happens, so that a killed writer loses nothing that it recorded, and several writers may share a file.
+It is synced to disk when it is closed and not before: no drill takes this machine's kernel down, and a sync
+a line would slow the generator that is being measured. Nothing is kept in memory. Only the last line may be
+torn.
 
 Every line has
   t      seconds, CLOCK_MONOTONIC of this machine: comparable across processes
@@ -15,16 +16,17 @@ Amounts and quantities are decimal strings. A submission has one `invoke` and at
 
 invoke   kind          place | cancel
          key           the Idempotency-Key
-         nonce         place: unique an order, sent as its `external_reference`; cancel: that of the order it cancels
+         nonce         place: unique an order, sent as its `external_reference`; cancel: the cancelled order's
          due           t at which the open-loop schedule wanted it sent
-         content       place: {"customer": reference|null, "currency", "lines": [[sku, quantity, unit_price|null], …]}
-                       cancel: {"order_id", "lines": [[position, quantity], …] | null}; null is the whole order
+         content       place: {"customer": reference|null, "currency",
+                               "lines": [[sku, quantity, unit_price|null], …]}
+                       cancel: {"order_id", "lines": [[position, quantity], …] | null}; null: the whole order
          payload_sha256  hex SHA-256 of the RFC 8785 canonical JSON of the body: the product's request hash
 ok       definite success (2xx)
 fail     definite refusal: no order may exist for it, except for 409 with an order_id, the recorded refusal
 unknown  no definite answer before the client's deadline: it may have happened, once
-  these  kind, key, nonce, attempts, ambiguous (attempts that were sent and got no definite answer), status, problem,
-         order_id, order_status, number, content_hash, gross, receipt: each where there is one
+  these  kind, key, nonce, attempts, ambiguous (attempts that were sent and got no definite answer), status,
+         problem, order_id, order_status, number, content_hash, gross, receipt: each where there is one
 shed     an arrival that was never sent, as too many were under way: kind, key, nonce, due
 read     a GET of an order after its acknowledgement: key, nonce, order_id, status (null without an answer)
 note     what, and whatever belongs to it; those that the checker reads:
@@ -64,7 +66,7 @@ class HistoryWriter:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def write(self, op: Operation, *, t: float | None = None, **fields: object) -> None:
-        """Appends one line, with the time now unless `t` (seconds, CLOCK_MONOTONIC) is given; OSError if it cannot."""
+        """Appends one line; `t` (seconds, CLOCK_MONOTONIC) is now unless given. OSError if it cannot."""
         line = {
             "t": time.monotonic() if t is None else t,
             "wall": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
@@ -104,7 +106,9 @@ def read_history(path: Path) -> Iterator[Mapping[str, Any]]:
             try:
                 entry = json.loads(line)
             except ValueError as error:
-                raise HistoryBroken(f"{path} line {number} is not JSON ({error}): the file was changed") from error
+                raise HistoryBroken(
+                    f"{path} line {number} is not JSON ({error}): the file was changed"
+                ) from error
             if not isinstance(entry, dict):
                 raise HistoryBroken(f"{path} line {number} is not a JSON object: the file was changed")
             yield entry

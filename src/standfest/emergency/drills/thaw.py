@@ -20,7 +20,7 @@ def wake(processes: list[Process]) -> None:
 
 
 def main() -> None:
-    """Takes the processes from the command line, says that it is ready, waits for the end of input, wakes them."""
+    """Takes the processes from the arguments, says "ready", waits for the end of input, wakes them."""
     processes = [Process.parse(argument) for argument in sys.argv[1:]]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,50 @@
+"""The verdict: history and state in, figures and findings out. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from math import ceil
+
+from . import orders, stock
+from .model import Finding, History, Outcome, State, Verdict
+
+
+def decide(history: History, state: State) -> Verdict:
+    """Compares what a drill recorded with what is there now."""
+    ended = Counter(sent.outcome for sent in history.submissions)
+    found = orders.examine(history.submissions, history.cancellations, state)
+    times_ms = sorted(
+        (sent.answered_at - sent.sent_at) * 1000
+        for sent in history.submissions
+        if sent.outcome is Outcome.ACKNOWLEDGED and sent.answered_at is not None and sent.sent_at is not None
+    )
+    return Verdict(
+        submitted=len(history.submissions) - ended[Outcome.SHED],
+        acknowledged=ended[Outcome.ACKNOWLEDGED],
+        declined=ended[Outcome.DECLINED],
+        refused=ended[Outcome.REFUSED],
+        failed=ended[Outcome.FAILED],
+        unknown=ended[Outcome.UNKNOWN],
+        unknown_present=found.unknown_present,
+        shed=ended[Outcome.SHED],
+        missing=found.missing,
+        doubled=found.doubled,
+        altered=found.altered,
+        refused_present=found.refused_present,
+        unsent=found.unsent,
+        stock_mismatches=stock.examine(history, state),
+        reads_missed=[
+            Finding(nonce, "a read after its acknowledgement answered 404") for nonce in history.reads_missed
+        ],
+        unread=found.unread,
+        acknowledged_ms_p50=percentile(times_ms, 50),
+        acknowledged_ms_p99=percentile(times_ms, 99),
+        acknowledged_ms_max=times_ms[-1] if times_ms else None,
+        attempts_max=max((sent.attempts for sent in history.submissions), default=0),
+    )
+
+
+def percentile(ascending: Sequence[float], per_cent: int) -> float | None:
+    """The smallest value that at least so many per cent of the values do not exceed; None without values."""
+    if not ascending:
+        return None
+    return ascending[ceil(len(ascending) * per_cent / 100) - 1]

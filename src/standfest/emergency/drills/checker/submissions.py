@@ -1,0 +1,137 @@
+"""Reads a drill's history file (JSON lines) into submissions. The format is described where it is written."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from .model import Cancellation, CheckerError, History, Outcome, SentLine, StockCount, Submission
+
+FORMAT = 1
+NOT_ATTEMPTED = (429, 503)
+"""Statuses that say "nothing was sent anywhere": a submission that ended so failed, it was not refused."""
+
+Entry = Mapping[str, Any]
+
+
+def load(path: Path) -> History:
+    """The history in this file; CheckerError where it is not one."""
+    return summarise(_entries(path))
+
+
+def summarise(entries: Iterable[Entry]) -> History:
+    """Folds the lines of a history into submissions, each with its last known outcome."""
+    invoked: dict[str, Entry] = {}
+    ended: dict[str, Entry] = {}
+    client: str | None = None
+    position: int | None = None
+    stock: dict[str, StockCount] = {}
+    reads_missed: dict[str, None] = {}
+    for entry in entries:
+        match entry["op"]:
+            case "invoke" | "shed" if entry["key"] in invoked:
+                raise CheckerError(f"key {entry['key']} was submitted twice: the history is not one drill's")
+            case "invoke" | "shed":
+                invoked[entry["key"]] = entry
+            case "ok" | "fail" | "unknown":
+                ended[entry["key"]] = entry
+            case "read" if entry["status"] == 404:
+                reads_missed[entry["nonce"]] = None
+            case "note" if entry["what"] == "start":
+                client = _client(entry, client)
+            case "note" if entry["what"] == "opening":
+                position = entry["position"]
+            case "note" if entry["what"] == "opening-stock":
+                stock.update(
+                    (sku, StockCount(Decimal(on_hand), Decimal(reserved)))
+                    for sku, on_hand, reserved in entry["stock"]
+                )
+    if client is None:
+        raise CheckerError("the history has no start note: nothing says which client sent it")
+    placed = [(begin, ended.get(key)) for key, begin in invoked.items() if begin["kind"] == "place"]
+    cancelled = [(begin, ended.get(key)) for key, begin in invoked.items() if begin["kind"] == "cancel"]
+    return History(
+        client=client,
+        submissions=[_submission(begin, end) for begin, end in placed],
+        cancellations=[_cancellation(begin, end) for begin, end in cancelled if begin["op"] == "invoke"],
+        reads_missed=list(reads_missed),
+        opening_position=position,
+        opening_stock=stock,
+    )
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return  # The writer was killed in this line: what it began to record may have happened.
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise CheckerError(
+                    f"{path} line {number} is not JSON ({error}): the file was changed"
+                ) from error
+
+
+def _client(entry: Entry, known: str | None) -> str:
+    if entry["format"] != FORMAT:
+        raise CheckerError(
+            f"the history has format {entry['format']}, expected {FORMAT}: use its own checker"
+        )
+    client = str(entry["client"])
+    if known not in (None, client):
+        raise CheckerError(f"the history was sent by two clients, {known} and {client}: check one at a time")
+    return client
+
+
+def _submission(begin: Entry, end: Entry | None) -> Submission:
+    content: Entry = begin.get("content", {})
+    answer: Entry = end or {}
+    return Submission(
+        nonce=begin["nonce"],
+        key=begin["key"],
+        outcome=_outcome(begin, end),
+        lines=[
+            SentLine(sku, Decimal(quantity), None if price is None else Decimal(price))
+            for sku, quantity, price in content.get("lines", ())
+        ],
+        customer=content.get("customer"),
+        currency=content.get("currency"),
+        payload_sha256=begin.get("payload_sha256"),
+        sent_at=begin["t"] if begin["op"] == "invoke" else None,
+        due_at=begin.get("due"),
+        answered_at=answer.get("t"),
+        attempts=answer.get("attempts", 0),
+        order_id=answer.get("order_id"),
+        order_status=answer.get("order_status"),
+        number=answer.get("number"),
+        content_hash=answer.get("content_hash"),
+        gross=None if answer.get("gross") is None else Decimal(answer["gross"]),
+    )
+
+
+def _cancellation(begin: Entry, end: Entry | None) -> Cancellation:
+    content: Entry = begin["content"]
+    lines: Iterable[tuple[int, str]] | None = content["lines"]
+    return Cancellation(
+        nonce=begin["nonce"],
+        order_id=content["order_id"],
+        outcome=_outcome(begin, end),
+        lines=None if lines is None else {position: Decimal(quantity) for position, quantity in lines},
+    )
+
+
+def _outcome(begin: Entry, end: Entry | None) -> Outcome:
+    if begin["op"] == "shed":
+        return Outcome.SHED
+    if end is None or end["op"] == "unknown":
+        return Outcome.UNKNOWN
+    if end["op"] == "ok":
+        return Outcome.ACKNOWLEDGED
+    if end["status"] == 409 and end.get("order_id") and begin["kind"] == "place":
+        return Outcome.DECLINED
+    # A refusal speaks for its own attempt only: after an attempt without an answer it proves nothing.
+    if end.get("ambiguous"):
+        return Outcome.UNKNOWN
+    return Outcome.FAILED if end["status"] in NOT_ATTEMPTED else Outcome.REFUSED
