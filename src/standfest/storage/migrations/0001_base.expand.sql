@@ -137,5 +137,8 @@ CREATE TABLE change (
     PRIMARY KEY (transaction_id, sequence)
 );
 
-GRANT SELECT, INSERT, UPDATE ON client, client_key, product, stock, orders, order_line TO standfest_app;
+-- Clients and their keys are written by the owner's role alone: who takes over an API
+-- process cannot make keys.
+GRANT SELECT ON client, client_key TO standfest_app;
+GRANT SELECT, INSERT, UPDATE ON product, stock, orders, order_line TO standfest_app;
 GRANT SELECT, INSERT ON order_event, order_command, change TO standfest_app;

@@ -1,0 +1,27 @@
+"""The life of an order as one table: which command is possible in which state, and where it leads."""
+
+from typing import Literal
+
+State = Literal["received", "confirmed", "backordered", "declined", "cancelled"]
+"""received: priced and valid, not yet decided on; it is never stored."""
+Command = Literal["confirm", "backorder", "decline", "cancel", "cancel_lines"]
+
+STATES: tuple[State, ...] = ("received", "confirmed", "backordered", "declined", "cancelled")
+COMMANDS: tuple[Command, ...] = ("confirm", "backorder", "decline", "cancel", "cancel_lines")
+
+TRANSITIONS: dict[tuple[State, Command], frozenset[State]] = {
+    ("received", "confirm"): frozenset({"confirmed"}),
+    ("received", "backorder"): frozenset({"backordered"}),
+    ("received", "decline"): frozenset({"declined"}),
+    ("confirmed", "cancel"): frozenset({"cancelled"}),
+    ("confirmed", "cancel_lines"): frozenset({"confirmed", "cancelled"}),
+    ("backordered", "confirm"): frozenset({"backordered", "confirmed"}),
+    ("backordered", "cancel"): frozenset({"cancelled"}),
+    ("backordered", "cancel_lines"): frozenset({"backordered", "confirmed", "cancelled"}),
+}
+"""What is not in here is refused. A command that can fulfil an order in part has more than one end."""
+
+
+def may(state: State, command: Command) -> bool:
+    """Whether `command` is possible for an order in `state`."""
+    return (state, command) in TRANSITIONS

@@ -1,0 +1,84 @@
+"""Deciding on orders by what is in stock.
+
+Invariant kept here: for every product, what these decisions reserve is at most what was available.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from standfest.domain.lifecycle import State
+from standfest.domain.orders import Line, Order
+
+
+class Shortage(msgspec.Struct, frozen=True):
+    """A line that could not be promised. Quantities are steps of 10^-unit_decimals."""
+
+    position: int
+    sku: str
+    unit_decimals: int
+    requested: int
+    available: int
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What becomes of an order: confirmed, backordered or declined, with its lines' reservations."""
+
+    order: Order
+    shortages: tuple[Shortage, ...] = ()
+
+
+def in_full(order: Order) -> Decision:
+    """The order confirmed, with all that is kept in stock reserved: to be carried out only where it is there."""
+    lines = tuple(
+        line if line.stock_policy == "untracked" else msgspec.structs.replace(line, reserved=line.quantity)
+        for line in order.lines
+    )
+    return Decision(msgspec.structs.replace(order, status="confirmed", lines=lines))
+
+
+def allocate(orders: Iterable[Order], available: Mapping[int, int]) -> list[Decision]:
+    """Decides order by order, first come first served, so that one order never fails its neighbours.
+
+    Args:
+        orders: received orders, in the order in which they came.
+        available: product id -> steps that are free; what is missing counts as 0.
+    """
+    free = Counter(available)
+    decisions = []
+    for order in orders:
+        decision = _decide(order, free)
+        for line in decision.order.lines:
+            free[line.product_id] -= line.reserved
+        decisions.append(decision)
+    return decisions
+
+
+def _decide(order: Order, free: Mapping[int, int]) -> Decision:
+    left = Counter({line.product_id: max(free[line.product_id], 0) for line in order.lines})
+    lines: list[Line] = []
+    shortages: list[Shortage] = []
+    for line in order.lines:
+        if line.stock_policy == "untracked":
+            lines.append(line)
+            continue
+        reserved = min(line.quantity, left[line.product_id])
+        missing = line.quantity - reserved
+        if missing and line.stock_policy == "tracked":
+            shortages.append(
+                Shortage(
+                    position=line.position,
+                    sku=line.sku,
+                    unit_decimals=line.unit_decimals,
+                    requested=line.quantity,
+                    available=left[line.product_id],
+                )
+            )
+            continue
+        left[line.product_id] -= reserved
+        lines.append(msgspec.structs.replace(line, reserved=reserved, backordered=missing))
+    if shortages:
+        return Decision(msgspec.structs.replace(order, status="declined"), tuple(shortages))
+    status: State = "backordered" if any(line.backordered for line in lines) else "confirmed"
+    return Decision(msgspec.structs.replace(order, status=status, lines=tuple(lines)))

@@ -1,0 +1,130 @@
+"""One connection to one PostgreSQL node, which can be abandoned and never cancels on the server.
+
+A cancelled wait for the standby makes rows visible that are not replicated (PostgreSQL, "Synchronous
+Replication"), so a query that takes too long is abandoned: its socket is shut down, which fails the
+waiting call at once, and the server finds out by itself.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from typing import Any, Self
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
+from standfest.storage.errors import DatabaseUnavailable
+
+_CONNECT_TIMEOUT_S = 2
+_TCP_USER_TIMEOUT_MS = 3_000
+
+
+class Host(msgspec.Struct, frozen=True):
+    """Where a PostgreSQL node listens."""
+
+    address: str
+    port: int
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True):
+    """How the order plane reaches its database."""
+
+    hosts: tuple[Host, ...]
+    """All nodes; which of them is the primary is found out."""
+    name: str
+    user: str
+    password: str
+    connections_max: int = 8
+    """A process holds at most so many."""
+    waiting_max: int = 256
+    """So many callers may wait for a connection; more are turned away at once."""
+    connection_life_s: float = 600.0
+    """A connection older than this is replaced."""
+
+    def __repr__(self) -> str:
+        return f"DatabaseSettings({self.user}@{self.name} on {len(self.hosts)} hosts)"
+
+
+class Connection(AsyncConnection[TupleRow]):
+    """A connection that is abandoned instead of cancelled, and remembers a cut short wait for the standby."""
+
+    opened_at: float = 0.0
+    host: Host
+    sync_wait_cut_short = False
+
+    def abandon(self) -> None:
+        """Shuts the socket down: whoever waits on it fails at once. Nothing is sent to the server."""
+        if self.closed:
+            return
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+
+    async def cancel_safe(self, *, timeout: float = 0.0) -> None:
+        """Abandons the connection: psycopg asks for a cancel when a task is cancelled in a query."""
+        self.abandon()
+
+    def cancel(self) -> None:
+        """Abandons the connection."""
+        self.abandon()
+
+    @property
+    def on_primary(self) -> bool:
+        """Whether the node said, last time it spoke, that it takes writes."""
+        return self.pgconn.parameter_status(b"in_hot_standby") == b"off"
+
+    @classmethod
+    async def open(cls, host: Host, settings: DatabaseSettings, timeout_s: float) -> Self:
+        """Connects within `timeout_s`, or gives up without waiting for the driver.
+
+        Raises:
+            DatabaseUnavailable: the node does not answer in time, or refuses.
+        """
+        attempt = asyncio.ensure_future(
+            cls.connect(
+                host=host.address,
+                port=host.port,
+                dbname=settings.name,
+                user=settings.user,
+                password=settings.password,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                tcp_user_timeout=_TCP_USER_TIMEOUT_MS,
+                keepalives_idle=5,
+                keepalives_interval=2,
+                keepalives_count=3,
+                sslmode="disable",
+                gssencmode="disable",
+                application_name="standfest",
+                autocommit=True,
+            )
+        )
+        try:
+            done, _ = await asyncio.wait({attempt}, timeout=timeout_s)
+        finally:
+            if not attempt.done():
+                attempt.add_done_callback(_discard)
+                attempt.cancel()
+        if not done:
+            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} did not answer in time")
+        try:
+            connection = attempt.result()
+        except psycopg.Error as error:
+            detail = str(error).strip().replace("\n", " ")
+            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
+        connection.host = host
+        connection.opened_at = asyncio.get_running_loop().time()
+        connection.add_notice_handler(connection._notice)
+        return connection
+
+    def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        if diagnostic.sqlstate == SYNC_WAIT_CUT_SHORT:
+            self.sync_wait_cut_short = True
+
+
+def _discard(attempt: "asyncio.Future[Any]") -> None:
+    """Closes what a connection attempt that nobody waits for any more still brought."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().pgconn.finish()

@@ -1,0 +1,206 @@
+"""This process's connections to the primary, and the two ways to use one: read, and write durably."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from standfest.storage.connection import Connection, DatabaseSettings
+from standfest.storage.deadline import Deadline
+from standfest.storage.durability import names_a_standby
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.primary import PrimaryFinder
+from standfest.storage.statements import statement
+
+_AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
+_TRY_AGAIN = ("40", "55P03")  # rolled back by the server for the sake of another; lock not available
+
+
+class Database:
+    """A bounded pool of connections that goes where the primary is."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._finder = PrimaryFinder(settings)
+        self._idle: deque[Connection] = deque()
+        self._slots = asyncio.Semaphore(settings.connections_max)
+        self._waiting = 0
+        self._in_use: set[Connection] = set()
+
+    @property
+    def primary(self) -> str | None:
+        """Address of the primary as last seen, or None while it is not known."""
+        return self._finder.host.address if self._finder.host else None
+
+    async def close(self) -> None:
+        """Closes every connection; work that is under way fails."""
+        await self._finder.close()
+        for connection in self._in_use:
+            connection.abandon()
+        while self._idle:
+            self._idle.pop().pgconn.finish()
+
+    @contextlib.asynccontextmanager
+    async def read(self, deadline_s: float) -> AsyncIterator[Connection]:
+        """A read-only transaction with one snapshot on the primary, at most `deadline_s` seconds long.
+
+        Raises:
+            DatabaseUnavailable: no primary, or it did not answer in time.
+        """
+        async with self.connection(Deadline.after(deadline_s)) as connection:
+            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+            await connection.execute("COMMIT")
+
+    @contextlib.asynccontextmanager
+    async def write(self, deadline_s: float) -> AsyncIterator[Connection]:
+        """A transaction on the primary that is committed on a named standby when the block ends.
+
+        Raises:
+            DatabaseUnavailable: nothing was changed.
+            OutcomeUnknown: the commit was sent, and no durable yes came back.
+        """
+        deadline = Deadline.after(deadline_s)
+        async with self.connection(deadline) as connection:
+            await connection.execute("BEGIN")
+            yield connection
+            await connection.execute(statement("barrier"))
+            await commit(connection, deadline)
+
+    @contextlib.asynccontextmanager
+    async def connection(self, deadline: Deadline) -> AsyncIterator[Connection]:
+        """A connection in autocommit mode that is abandoned when the deadline passes.
+
+        Whatever transaction is left open when the block ends is rolled back.
+
+        Raises:
+            DatabaseUnavailable: no connection, or it failed before a commit was sent.
+            OutcomeUnknown: as raised by `commit` in the block.
+        """
+        connection = await self._take(deadline)
+        clock = asyncio.get_running_loop()
+        alarm = clock.call_later(max(deadline.remaining_s, 0), connection.abandon)
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if connection.broken or connection.closed or _means_away(error):
+                self._lose(connection)
+                raise DatabaseUnavailable(f"the database went away: {_first_line(error)}") from error
+            if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
+                raise DatabaseUnavailable(f"the database asks to try again: {_first_line(error)}") from error
+            raise
+        except OutcomeUnknown:
+            self._lose(connection)
+            raise
+        finally:
+            alarm.cancel()
+            await self._give_back(connection)
+
+    async def _take(self, deadline: Deadline) -> Connection:
+        if self._waiting >= self._settings.waiting_max:
+            raise DatabaseUnavailable(f"{self._waiting} callers already wait for a database connection")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(max(deadline.remaining_s, 0)):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable("no database connection became free in time") from None
+        finally:
+            self._waiting -= 1
+        try:
+            connection = self._usable_idle() or await self._finder.connect(deadline)
+        except BaseException:
+            self._slots.release()
+            raise
+        self._in_use.add(connection)
+        return connection
+
+    def _usable_idle(self) -> Connection | None:
+        oldest = asyncio.get_running_loop().time() - self._settings.connection_life_s
+        while self._idle:
+            connection = self._idle.pop()
+            if (
+                connection.host == self._finder.host
+                and connection.opened_at > oldest
+                and not connection.closed
+            ):
+                return connection
+            connection.pgconn.finish()
+        return None
+
+    def _lose(self, connection: Connection) -> None:
+        """Marks the connection's node as suspect; its idle connections are not used before it answered again."""
+        self._finder.suspect(connection.host)
+        connection.abandon()
+        connection.pgconn.finish()
+
+    async def _give_back(self, connection: Connection) -> None:
+        self._in_use.discard(connection)
+        try:
+            if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+                await self._roll_back(connection)
+        finally:
+            if connection.closed:
+                connection.pgconn.finish()
+            else:
+                self._idle.append(connection)
+            self._slots.release()
+
+    async def _roll_back(self, connection: Connection) -> None:
+        alarm = asyncio.get_running_loop().call_later(1.0, connection.abandon)
+        try:
+            await connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self._lose(connection)  # the server rolls back by itself once the connection is gone
+        finally:
+            alarm.cancel()
+
+
+async def commit(connection: Connection, deadline: Deadline) -> None:
+    """Commits a transaction that has emitted the barrier, and makes sure that a named standby has it.
+
+    Raises:
+        DatabaseUnavailable: nothing was sent; the caller's transaction is still open and will be rolled back.
+        OutcomeUnknown: the commit was sent, and no durable yes came back.
+    """
+    await require_named_standby(connection)
+    if deadline.passed:
+        raise DatabaseUnavailable("the deadline passed before the commit was sent")
+    connection.sync_wait_cut_short = False
+    try:
+        async with connection.pipeline():
+            committed = await connection.execute("COMMIT")
+            names = await connection.execute("SHOW synchronous_standby_names")
+        if committed.statusmessage != "COMMIT":
+            raise OutcomeUnknown(f"the commit was answered with {committed.statusmessage}")
+        await _check_names(names)
+    except (psycopg.Error, DatabaseUnavailable) as error:
+        raise OutcomeUnknown(f"no answer to the commit: {_first_line(error)}") from error
+    if connection.sync_wait_cut_short:
+        raise OutcomeUnknown("the wait for the standby was cut short: the commit may be on one node only")
+
+
+async def require_named_standby(connection: Connection) -> None:
+    """Refuses to go on where commits do not wait for a standby that is named.
+
+    Raises:
+        DatabaseUnavailable: `synchronous_standby_names` is empty or `*`.
+    """
+    await _check_names(await connection.execute("SHOW synchronous_standby_names"))
+
+
+async def _check_names(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> None:
+    row = await cursor.fetchone()
+    if row is None or not names_a_standby(str(row[0])):
+        raise DatabaseUnavailable("no synchronous standby is named: a commit would be on one node only")
+
+
+def _means_away(error: psycopg.Error) -> bool:
+    return error.sqlstate is not None and error.sqlstate.startswith(_AWAY)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,11 @@
+"""What can go wrong between this process and PostgreSQL, told apart by what may have happened."""
+
+from standfest.errors import StandfestError
+
+
+class DatabaseUnavailable(StandfestError):
+    """Nothing was changed: there was no primary, no free connection, or the work was rolled back."""
+
+
+class OutcomeUnknown(StandfestError):
+    """A commit was sent and no durable yes came back: it may or may not have happened."""

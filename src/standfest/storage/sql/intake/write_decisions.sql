@@ -1,0 +1,97 @@
+-- Writes what was decided on the orders that this transaction claimed: lines, stock, events, changes.
+-- Orders that were there before are left alone, whatever is given for them. Stock rows are locked in
+-- ascending product_id by everybody; a row is taken from only where enough is free. Where demanded and
+-- taken differ, something was short: the caller goes back to its savepoint.
+WITH claimed AS MATERIALIZED (
+    SELECT
+        orders.id,
+        orders.order_id,
+        orders.client_id
+    FROM unnest(%(order_id)s::uuid []) AS wanted (order_id)
+    INNER JOIN orders ON wanted.order_id = orders.order_id
+    WHERE orders.xmin = pg_current_xact_id()::xid
+),
+
+new_line AS MATERIALIZED (
+    SELECT
+        claimed.id AS order_ref,
+        line.*
+    FROM unnest(
+        %(line_order_id)s::uuid [], %(position)s::smallint [], %(product_id)s::bigint [], %(sku)s::text [],
+        %(name_de)s::text [], %(name_en)s::text [], %(unit)s::text [], %(unit_decimals)s::smallint [],
+        %(quantity)s::bigint [], %(unit_price)s::numeric [], %(line_net)s::numeric [], %(tax_class)s::text [],
+        %(tax_category)s::text [], %(tax_rate)s::numeric [], %(stock_policy)s::text [], %(reserved)s::bigint [],
+        %(backordered)s::bigint [], %(note)s::text []
+    ) AS line (
+        order_id, position, product_id, sku, name_de, name_en, unit, unit_decimals, quantity, unit_price, net,
+        tax_class, tax_category, tax_rate, stock_policy, reserved, backordered, note
+    )
+    INNER JOIN claimed ON line.order_id = claimed.order_id
+),
+
+written_line AS (
+    INSERT INTO order_line (
+        order_ref, position, product_id, sku, name_de, name_en, unit, unit_decimals, quantity, unit_price, net,
+        tax_class, tax_category, tax_rate, stock_policy, reserved, backordered, note
+    )
+    SELECT
+        order_ref, position, product_id, sku, name_de, name_en, unit, unit_decimals, quantity, unit_price, net,
+        tax_class, tax_category, tax_rate, stock_policy, reserved, backordered, note
+    FROM new_line
+),
+
+demand AS MATERIALIZED (
+    SELECT
+        product_id,
+        sum(reserved)::bigint AS quantity
+    FROM new_line
+    WHERE reserved > 0
+    GROUP BY product_id
+),
+
+locked AS MATERIALIZED (
+    SELECT
+        stock.product_id,
+        demand.quantity
+    FROM demand
+    INNER JOIN stock ON demand.product_id = stock.product_id
+    ORDER BY stock.product_id
+    FOR NO KEY UPDATE OF stock
+),
+
+taken AS (
+    UPDATE stock
+    SET reserved = stock.reserved + locked.quantity, version = stock.version + 1
+    FROM locked
+    WHERE stock.product_id = locked.product_id AND stock.on_hand - stock.reserved >= locked.quantity
+    RETURNING stock.product_id
+),
+
+event AS MATERIALIZED (
+    SELECT
+        claimed.id AS order_ref,
+        claimed.order_id,
+        claimed.client_id,
+        happened.*
+    FROM unnest(
+        %(order_id)s::uuid [], %(event_type)s::text [], %(actor)s::text [], %(at)s::timestamptz [],
+        %(data)s::jsonb [], %(content_hash)s::bytea [], %(chain_hash)s::bytea []
+    ) AS happened (event_order_id, type, actor, at, data, content_hash, chain_hash)
+    INNER JOIN claimed ON happened.event_order_id = claimed.order_id
+),
+
+written_event AS (
+    INSERT INTO order_event (order_ref, version, type, actor, at, data, content_hash, chain_hash)
+    SELECT order_ref, 1, type, actor, at, data, content_hash, chain_hash
+    FROM event
+),
+
+written_change AS (
+    INSERT INTO change (type, order_id, client_id, version, at)
+    SELECT type, order_id, client_id, 1, at
+    FROM event
+)
+
+SELECT
+    (SELECT count(*) FROM demand) AS demanded,
+    (SELECT count(*) FROM taken) AS taken
