@@ -115,7 +115,7 @@ def line(number: int, **changes: object) -> FoundOrder:
 
 
 def test_nothing_wrong() -> None:
-    """An order that is there once, as it was sent, with the stock it took, yields no finding and exact figures."""
+    """An order that is there once, as sent, with the stock it took, yields no finding and exact figures."""
     opening = {"A": count("10", "2"), "B": count("5", "0")}
     verdict = decide(history(SENT, opening=opening), state(ORDER, A=stock("10", "5"), B=stock("5", "1.5")))
     assert wrong(verdict) == {}

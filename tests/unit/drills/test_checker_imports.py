@@ -10,7 +10,7 @@ ALLOWED = {*sys.stdlib_module_names, "psycopg", "aiohttp"}
 
 
 def test_imports_nothing_of_the_product() -> None:
-    """The checker shares no code with what it judges: only the standard library, a driver and an HTTP client."""
+    """The checker shares no code with what it judges: the standard library, a driver, an HTTP client."""
     modules = sorted(Path(checker.__path__[0]).glob("*.py"))
     assert modules
     for module in modules:

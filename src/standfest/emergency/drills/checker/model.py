@@ -111,7 +111,7 @@ class FoundOrder:
     order_id: str
     nonce: str | None
     status: str
-    number: str
+    number: str | None
     currency: str
     net: Decimal
     gross: Decimal
@@ -123,6 +123,11 @@ class FoundOrder:
     key: str | None = None
     placements: int | None = None
     """How many events say that this order was placed; the database only."""
+
+    @property
+    def name(self) -> str:
+        """What a person can look it up by."""
+        return self.number or self.order_id
 
 
 @dataclass(frozen=True)

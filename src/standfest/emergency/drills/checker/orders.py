@@ -40,7 +40,7 @@ def examine(
         _examine_one(sent, found, state.api, cancelled_by_nonce[sent.nonce], findings)
     for orders in by_nonce.values():
         findings.unsent += [
-            Finding(order.nonce or order.order_id, f"order {order.number} is there, nobody sent it")
+            Finding(order.nonce or order.name, f"order {order.name} is there, nobody sent it")
             for order in orders
         ]
     _examine_keys(state.orders, findings)
@@ -56,7 +56,7 @@ def _examine_one(
 ) -> None:
     if sent.outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.SHED):
         findings.refused_present += [
-            Finding(sent.nonce, f"{sent.outcome}, yet order {order.number} is there") for order in found
+            Finding(sent.nonce, f"{sent.outcome}, yet order {order.name} is there") for order in found
         ]
         return
     if sent.outcome is Outcome.UNKNOWN:

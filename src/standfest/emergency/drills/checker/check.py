@@ -1,0 +1,87 @@
+"""Looks from outside and decides: the history file, the database and the API in, the verdict out."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from . import database
+from .api import Api
+from .decide import decide
+from .model import FoundOrder, History, Outcome, State, StockCount, Unseen, Verdict
+from .submissions import load
+
+FINDINGS_SHOWN = 20
+"""How many findings of a kind a report lists; the figure beside them counts all."""
+
+
+def check(history: Path, conninfo: str, doors: Sequence[str], key: str) -> Verdict:
+    """The verdict on one drill; CheckerError where it cannot be reached.
+
+    `conninfo` is a libpq connection string that may read all tables, `key` may read the orders of the drill's
+    client and stock. What is still under way when it looks may count as missing: let the drill end first.
+    """
+    recorded = load(history)
+    return decide(recorded, look(recorded, conninfo, doors, key))
+
+
+def look(history: History, conninfo: str, doors: Sequence[str], key: str) -> State:
+    """What the database and the API show of the orders and SKUs in a history."""
+    named = [
+        sent.order_id
+        for sent in history.submissions
+        if sent.order_id is not None and sent.outcome in (Outcome.ACKNOWLEDGED, Outcome.DECLINED)
+    ]
+    nonces = [sent.nonce for sent in history.submissions]
+    skus = sorted({line.sku for sent in history.submissions for line in sent.lines})
+    # Without an opening nothing says which orders are older: then only the nonces of this history count.
+    position = history.opening_position
+    with database.connect(conninfo) as snapshot:
+        orders = snapshot.orders(history.client, 2**62 if position is None else position, nonces)
+        stock = snapshot.stock(history.client, position or 0, skus)
+    answers, counts = asyncio.run(_ask(doors, key, named, list(stock)))
+    return State(orders, stock, answers, counts)
+
+
+async def _ask(
+    doors: Sequence[str], key: str, order_ids: Sequence[str], skus: Sequence[str]
+) -> tuple[dict[str, FoundOrder | Unseen], dict[str, StockCount]]:
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        api = Api(session, doors, key)
+        return await api.orders(order_ids), await api.stock(skus)
+
+
+def report(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as JSON values: figures, and the first findings of each kind."""
+    figures = asdict(verdict)
+    kinds = [*verdict.findings, "unread"]
+    counts = {name: len(figures[name]) if name in kinds else value for name, value in figures.items()}
+    findings = {name: figures[name][:FINDINGS_SHOWN] for name in kinds if figures[name]}
+    return {"ok": verdict.ok, **counts, "findings": findings}
+
+
+def as_text(verdict: Verdict) -> str:
+    """The verdict for people: one line a figure, then the first findings."""
+    values = report(verdict)
+    findings = values.pop("findings")
+    lines = [f"{name.replace('_', ' '):<22}{_text(value)}" for name, value in values.items()]
+    for kind, found in findings.items():
+        lines += [f"{kind.replace('_', ' ')}: {finding['subject']}: {finding['what']}" for finding in found]
+    return "\n".join(lines)
+
+
+def as_json(verdict: Verdict) -> str:
+    """The verdict for programs."""
+    return json.dumps(report(verdict), ensure_ascii=False)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)
