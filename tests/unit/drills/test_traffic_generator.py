@@ -49,7 +49,9 @@ def test_orders_have_the_traits() -> None:
     assert max(lines) > 150
     guests = sum("reference" not in order.body["customer"] for order in orders)
     assert 0.07 <= guests / len(orders) <= 0.11
-    doubled = sum(len({line["sku"] for line in order.body["lines"]}) < len(order.body["lines"]) for order in orders)
+    doubled = sum(
+        len({line["sku"] for line in order.body["lines"]}) < len(order.body["lines"]) for order in orders
+    )
     assert doubled / len(orders) > 0.1
 
 
@@ -70,7 +72,11 @@ def test_products() -> None:
     assert len({product.sku for product in PRODUCTS}) == 300
     assert all(product.net_price >= Decimal("0.01") for product in PRODUCTS)
     assert {product.stock_policy for product in PRODUCTS} == {"tracked", "untracked", "backorder"}
-    assert {product.on_hand for product in make_products(100, seed=1, scarce_share=1.0)} == {100, 0, 1_000_000}
+    assert {product.on_hand for product in make_products(100, seed=1, scarce_share=1.0)} == {
+        100,
+        0,
+        1_000_000,
+    }
 
 
 def test_even_arrivals() -> None:
