@@ -78,10 +78,12 @@ KINDS = (
 
 
 def count(on_hand: str, reserved: str) -> StockCount:
+    """A stock count."""
     return StockCount(Decimal(on_hand), Decimal(reserved))
 
 
 def stock(on_hand: str, reserved: str, by_lines: str | None = None, by_others: str = "0") -> FoundStock:
+    """Stock as found; unless said otherwise the order lines hold what is reserved."""
     return FoundStock(count(on_hand, reserved), Decimal(by_lines or reserved), Decimal(by_others))
 
 
@@ -91,12 +93,14 @@ def history(
     reads_missed: Sequence[str] = (),
     opening: dict[str, StockCount] | None = None,
 ) -> History:
+    """A history of these submissions."""
     return History("demo", submissions, cancellations, reads_missed, 0, opening or {})
 
 
 def state(
     *orders: FoundOrder, api: dict[str, FoundOrder | Unseen] | None = None, **stock: FoundStock
 ) -> State:
+    """A state with these orders; unless said otherwise the API shows them as the database does."""
     return State(orders, stock, {order.order_id: order for order in orders} if api is None else api)
 
 

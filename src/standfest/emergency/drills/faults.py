@@ -4,6 +4,7 @@ What they act on comes from the data of `standfest status --json`: nothing here 
 """
 
 import contextlib
+import select
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ GONE_TIMEOUT_S = 5.0
 
 READY_TIMEOUT_S = 10.0
 """How long the guard of a freeze may take to start."""
+
+WAKE_TIMEOUT_S = 10.0
+"""How long it may take to wake what is frozen."""
 
 
 class FaultFailed(StandfestError):
@@ -103,15 +107,18 @@ def _guard(victims: list[Process]) -> Iterator[None]:
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
-    assert guard.stdin is not None and guard.stdout is not None
     try:
-        if guard.stdout.readline() != b"ready\n":
-            raise FaultFailed("the guard that wakes frozen processes did not start: nothing was frozen")
+        _await_ready(guard)
         yield
     finally:
-        guard.stdin.close()
-        guard.wait(READY_TIMEOUT_S)
-        guard.stdout.close()
+        # The end of its input is the guard's signal; `communicate` closes it, and waits for the guard to end.
+        guard.communicate(timeout=WAKE_TIMEOUT_S)
+
+
+def _await_ready(guard: "subprocess.Popen[bytes]") -> None:
+    output = guard.stdout
+    if output is None or not select.select([output], [], [], READY_TIMEOUT_S)[0] or not output.readline():
+        raise FaultFailed("the guard that wakes frozen processes did not start: nothing was frozen")
 
 
 def _target(node: str, entry: Mapping[str, Any]) -> Target:

@@ -66,8 +66,7 @@ class Database:
 
     def position(self) -> int:
         """The highest ingest position of an order; 0 where there is none."""
-        row = self._connection.execute("SELECT coalesce(max(id), 0) AS position FROM orders").fetchone()
-        assert row is not None
+        [row] = self._connection.execute("SELECT coalesce(max(id), 0) AS position FROM orders").fetchall()
         return int(row["position"])
 
     def opening_stock(self) -> dict[str, StockCount]:
