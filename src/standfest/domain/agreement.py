@@ -59,9 +59,7 @@ def agree(submission: Submission, products: Mapping[str, Product], merchant: Mer
     """
     request = submission.request
     faults = list(_party_faults(request, merchant))
-    business = request.customer.vat_id is not None and not _is_vat_id_of(
-        merchant.country, request.customer.vat_id
-    )
+    business = request.customer.vat_id is not None and not _is_vat_id_of(merchant.country, request.customer.vat_id)
     lines: list[Line] = []
     for position, asked in enumerate(request.lines, start=1):
         try:

@@ -86,7 +86,7 @@ def cancel(order: Order, request: CancelRequest) -> Cancellation:
     )
     data = {"lines": [_detail(line, wanted[line.position]) for line in order.lines if line.position in wanted]}
     event_type: EventType = "order.cancelled" if status == "cancelled" else "order.lines_cancelled"
-    return Cancellation(cancelled, event_type, data, returned)
+    return Cancellation(cancelled, event_type, {"lines": details}, returned)
 
 
 def _wanted(lines: Iterable[Line], wishes: Iterable[LineWish]) -> dict[int, int]:
@@ -98,9 +98,7 @@ def _wanted(lines: Iterable[Line], wishes: Iterable[LineWish]) -> dict[int, int]
         pointer = f"/lines/{index}"
         line = by_position.get(wish.position)
         if line is None:
-            faults.append(
-                Fault(f"{pointer}/position", "unknown-position", f"the order has no line {wish.position}")
-            )
+            faults.append(Fault(f"{pointer}/position", "unknown-position", f"the order has no line {wish.position}"))
         elif wish.position in wanted:
             detail = f"line {wish.position} is named twice; add the quantities up"
             faults.append(Fault(f"{pointer}/position", "duplicate-position", detail))

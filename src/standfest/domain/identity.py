@@ -19,8 +19,7 @@ def order_id(client_id: UUID, idempotency_key: str, request_hash: bytes) -> UUID
     Each part is preceded by its length, so that no two different triples give the same name.
     """
     name = b"".join(
-        len(part).to_bytes(4, "big") + part
-        for part in (client_id.bytes, idempotency_key.encode("ascii"), request_hash)
+        len(part).to_bytes(4, "big") + part for part in (client_id.bytes, idempotency_key.encode("ascii"), request_hash)
     )
     digest = int.from_bytes(hashlib.sha256(name).digest()[:16], "big")
     digest &= ~(0xF << 76) & ~(0x3 << 62)

@@ -131,8 +131,7 @@ def _totals_content(totals: Totals) -> dict[str, Any]:
     return {
         "net": f"{totals.net:.2f}",
         "tax": [
-            [group.category, f"{group.rate:.2f}", f"{group.base:.2f}", f"{group.amount:.2f}"]
-            for group in totals.tax
+            [group.category, f"{group.rate:.2f}", f"{group.base:.2f}", f"{group.amount:.2f}"] for group in totals.tax
         ],
         "gross": f"{totals.gross:.2f}",
     }

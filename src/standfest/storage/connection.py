@@ -6,9 +6,6 @@ waiting call at once, and the server finds out by itself.
 """
 
 import asyncio
-import contextlib
-import os
-import socket
 from typing import Any, Self
 
 import msgspec
@@ -16,6 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from standfest.storage.abandon import shut_socket
 from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
 from standfest.storage.errors import DatabaseUnavailable
 
@@ -58,10 +56,7 @@ class Connection(AsyncConnection[TupleRow]):
 
     def abandon(self) -> None:
         """Shuts the socket down: whoever waits on it fails at once. Nothing is sent to the server."""
-        if self.closed:
-            return
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as duplicate:
-            duplicate.shutdown(socket.SHUT_RDWR)
+        shut_socket(self)
 
     async def cancel_safe(self, *, timeout: float = 0.0) -> None:
         """Abandons the connection: psycopg asks for a cancel when a task is cancelled in a query."""

@@ -122,11 +122,7 @@ class Database:
         oldest = asyncio.get_running_loop().time() - self._settings.connection_life_s
         while self._idle:
             connection = self._idle.pop()
-            if (
-                connection.host == self._finder.host
-                and connection.opened_at > oldest
-                and not connection.closed
-            ):
+            if connection.host == self._finder.host and connection.opened_at > oldest and not connection.closed:
                 return connection
             connection.pgconn.finish()
         return None

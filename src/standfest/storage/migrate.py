@@ -83,9 +83,7 @@ class Migration:
         if self.transactional:
             return [self.text]
         code = "\n".join(line for line in self.text.splitlines() if not line.lstrip().startswith("--"))
-        return [
-            part for part in (part.strip() for part in re.split(r";\s*$", code, flags=re.MULTILINE)) if part
-        ]
+        return [part for part in (part.strip() for part in re.split(r";\s*$", code, flags=re.MULTILINE)) if part]
 
 
 @dataclass(frozen=True)
@@ -114,9 +112,7 @@ def load(directory: Path = MIGRATIONS) -> list[Migration]:
         )  # fmt: skip
         twin = found.setdefault((migration.version, phase), migration)
         if twin is not migration:
-            raise MigrationFileError(
-                f"{twin.name} and {migration.name} have one number: give one the next free one"
-            )
+            raise MigrationFileError(f"{twin.name} and {migration.name} have one number: give one the next free one")
     return sorted(found.values())
 
 
@@ -146,9 +142,7 @@ def migrate(
     with _session(conninfo, deadline) as connection:
         _take_advisory_lock(connection, deadline)
         connection.execute(_CREATE_TABLE)
-        todo = [
-            m for m in _pending(migrations, _applied(connection)) if phase == "contract" or m.phase == phase
-        ]
+        todo = [m for m in _pending(migrations, _applied(connection)) if phase == "contract" or m.phase == phase]
         return [_apply_with_retries(connection, migration, deadline) for migration in todo]
 
 
@@ -215,9 +209,7 @@ def _apply_with_retries(
         try:
             return _apply(connection, migration)
         except (errors.LockNotAvailable, errors.DeadlockDetected) as error:
-            pause_s = min(
-                PAUSE_MAX_S, 0.1 * 2**attempt
-            )  # lets through what has queued up behind our lock request
+            pause_s = min(PAUSE_MAX_S, 0.1 * 2**attempt)  # lets through what has queued up behind our lock request
             if attempt == ATTEMPTS_MAX or time.monotonic() + pause_s + 0.5 > deadline:
                 raise MigrationTimeoutError(
                     f"{migration.name}: did not get its locks in {attempt} attempts ({_first_line(error)}): find the "

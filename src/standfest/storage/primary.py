@@ -69,9 +69,7 @@ class PrimaryFinder:
         fallback: Host | None = None
         try:
             while probes and not end.passed:
-                done, probes = await asyncio.wait(
-                    probes, timeout=end.remaining_s, return_when=asyncio.FIRST_COMPLETED
-                )
+                done, probes = await asyncio.wait(probes, timeout=end.remaining_s, return_when=asyncio.FIRST_COMPLETED)
                 for host in map(_primary_of, done):
                     if host is not None and host != self._suspected:
                         self.host = host
@@ -91,5 +89,6 @@ def _primary_of(probe: "asyncio.Task[Connection]") -> Host | None:
     if isinstance(probe.exception(), DatabaseUnavailable):
         return None
     connection = probe.result()
+    host = connection.host if connection.on_primary else None
     connection.pgconn.finish()
-    return connection.host if connection.on_primary else None
+    return host

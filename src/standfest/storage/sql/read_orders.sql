@@ -11,21 +11,34 @@ SELECT
     orders.accepted_at,
     orders.external_reference,
     orders.currency,
-    orders.net,
-    orders.gross,
     orders.agreed::text,
-    orders.id,
-    array(
+    (
         SELECT
-            row(
-                line.position, line.product_id, line.sku, line.name_de, line.name_en, line.unit,
-                line.unit_decimals, line.quantity, line.unit_price, line.net, line.tax_class,
-                line.tax_category, line.tax_rate, line.stock_policy, line.reserved, line.backordered,
-                line.cancelled, line.note
-            )
+            json_agg(
+                json_build_object(
+                    'position', line.position,
+                    'product_id', line.product_id,
+                    'sku', line.sku,
+                    'name_de', line.name_de,
+                    'name_en', line.name_en,
+                    'unit', line.unit,
+                    'unit_decimals', line.unit_decimals,
+                    'quantity', line.quantity,
+                    'unit_price', line.unit_price,
+                    'net', line.net,
+                    'tax_class', line.tax_class,
+                    'tax_category', line.tax_category,
+                    'tax_rate', line.tax_rate,
+                    'stock_policy', line.stock_policy,
+                    'reserved', line.reserved,
+                    'backordered', line.backordered,
+                    'cancelled', line.cancelled,
+                    'note', line.note
+                )
+                ORDER BY line.position
+            )::text
         FROM order_line AS line
         WHERE line.order_ref = orders.id
-        ORDER BY line.position
     ) AS lines
 FROM orders
 WHERE orders.order_id = any(%(order_id)s::uuid [])

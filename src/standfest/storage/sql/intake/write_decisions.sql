@@ -1,5 +1,6 @@
 -- Writes what was decided on the orders that this transaction claimed: lines, stock, events, changes.
--- Orders that were there before are left alone, whatever is given for them. Stock rows are locked in
+-- Orders that were there before are left alone, whatever is given for them: a row claimed before the
+-- savepoint carries the transaction's own id in xmin, until it is updated behind the savepoint. Stock rows are locked in
 -- ascending product_id by everybody; a row is taken from only where enough is free. Where demanded and
 -- taken differ, something was short: the caller goes back to its savepoint.
 WITH claimed AS MATERIALIZED (

@@ -1,0 +1,159 @@
+"""The direct path: orders written to PostgreSQL, many in one transaction, and answered once replicated.
+
+The transaction, in this order and always (protocol, "Two paths"):
+
+1. the barrier: WAL is written even when every order of the batch is a repeat, so the commit waits;
+2. the orders' identities, claimed in ascending (client, key);
+3. a savepoint; lines, stock, events and changes, stock locked in ascending product;
+4. who holds the keys, read by a statement younger than the claims;
+5. where something was short: back to the savepoint, a decision order by order in pure code, and 3 again;
+6. the stored orders of repeats, and the commit.
+
+Locks are always taken in the order keys, then stock: going back to the savepoint frees stock and keeps
+keys, so two batches never wait for each other in a circle.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from standfest.domain.orders import Order
+from standfest.domain.stock import Decision, Shortage, allocate, in_full
+from standfest.errors import StandfestError
+from standfest.intake.decisions import decision_columns, head_columns, shortages_of
+from standfest.intake.errors import KeyReused
+from standfest.storage.connection import Connection
+from standfest.storage.database import Database, commit
+from standfest.storage.deadline import Deadline
+from standfest.storage.orders import read_events, read_orders
+from standfest.storage.statements import statement
+
+_Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+_Key = tuple[UUID, str]
+
+
+class Placement(msgspec.Struct, frozen=True):
+    """A durable answer to a submission."""
+
+    order: Order
+    """As it is stored."""
+    repeated: bool
+    """It was there before."""
+    shortages: tuple[Shortage, ...] = ()
+    """Why it is declined."""
+
+
+Outcome = Placement | KeyReused
+
+
+class StatementBroken(StandfestError):
+    """A statement did something its caller relies on it never to do; the transaction was rolled back."""
+
+
+async def place(database: Database, orders: Sequence[Order], deadline: Deadline) -> list[Outcome]:
+    """Places orders in one transaction; answers in the order given, after the commit is on a named standby.
+
+    Args:
+        database: where to.
+        orders: in state `received`; no two with the same client and key.
+        deadline: nothing is sent after it.
+
+    Raises:
+        DatabaseUnavailable: none of them was placed.
+        OutcomeUnknown: each of them may have been placed.
+    """
+    async with database.connection(deadline) as connection:
+        outcomes = await _decide(connection, orders)
+        await commit(connection, deadline)
+    return outcomes
+
+
+async def _decide(connection: Connection, orders: Sequence[Order]) -> list[Outcome]:
+    decisions = {order.order_id: in_full(order) for order in orders}
+    async with connection.pipeline():
+        await connection.execute("BEGIN")
+        await connection.execute(statement("barrier"))
+        claimed = await connection.execute(statement("intake/insert_orders"), head_columns(orders))
+        await connection.execute("SAVEPOINT claimed")
+        written = await _write(connection, list(decisions.values()))
+        holders = await _find_holders(connection, orders)
+        mine = {row[0] for row in await claimed.fetchall()}
+        everything_was_there = await _everything_was_there(written)
+    if not everything_was_there:
+        decisions |= await _allocate(connection, [order for order in orders if order.order_id in mine])
+    stored = await _read_repeats(connection, orders, mine, await _holders(holders))
+    return [
+        Placement(decisions[order.order_id].order, False, decisions[order.order_id].shortages)
+        if order.order_id in mine
+        else stored[_key(order)]
+        for order in orders
+    ]
+
+
+async def _allocate(connection: Connection, orders: Sequence[Order]) -> dict[UUID, Decision]:
+    """Decides on claimed orders one by one with their stock locked, and writes what was decided."""
+    products = sorted({line.product_id for order in orders for line in order.lines})
+    await connection.execute("ROLLBACK TO SAVEPOINT claimed")
+    locked = await connection.execute(statement("intake/lock_stock"), {"product_id": products})
+    available: dict[int, int] = dict(await locked.fetchall())
+    decisions = {decision.order.order_id: decision for decision in allocate(orders, available)}
+    other = [decision.order for decision in decisions.values() if decision.order.status != "confirmed"]
+    async with connection.pipeline():
+        written = await _write(connection, list(decisions.values()))
+        await connection.execute(
+            statement("intake/set_status"),
+            {"order_id": [order.order_id for order in other], "status": [order.status for order in other]},
+        )
+        if not await _everything_was_there(written):
+            raise StatementBroken("stock that was locked and counted was not there; report this with the log")
+    return decisions
+
+
+async def _write(connection: Connection, decisions: Sequence[Decision]) -> _Cursor:
+    return await connection.execute(statement("intake/write_decisions"), decision_columns(decisions))
+
+
+async def _everything_was_there(written: _Cursor) -> bool:
+    row = await written.fetchone()
+    return row is not None and row[0] == row[1]
+
+
+async def _find_holders(connection: Connection, orders: Sequence[Order]) -> _Cursor:
+    keys = {
+        "client_id": [order.client_id for order in orders],
+        "idempotency_key": [order.idempotency_key for order in orders],
+    }
+    return await connection.execute(statement("intake/find_claims"), keys)
+
+
+async def _holders(found: _Cursor) -> dict[_Key, UUID]:
+    return {(client_id, key): order_id for client_id, key, order_id in await found.fetchall()}
+
+
+async def _read_repeats(
+    connection: Connection, orders: Sequence[Order], mine: set[UUID], holders: dict[_Key, UUID]
+) -> dict[_Key, Outcome]:
+    """What is stored for the orders that this transaction did not claim."""
+    repeats = [order for order in orders if order.order_id not in mine]
+    outcomes: dict[_Key, Outcome] = {
+        _key(order): KeyReused(holders[_key(order)]) for order in repeats if holders[_key(order)] != order.order_id
+    }
+    same = [order for order in repeats if _key(order) not in outcomes]
+    if not same:
+        return outcomes
+    order_ids = [order.order_id for order in same]
+    stored = await read_orders(connection, order_ids)
+    declined = [order.order_id for order in stored.values() if order.status == "declined"]
+    events = await read_events(connection, declined) if declined else {}
+    for order in same:
+        first = events.get(order.order_id)
+        shortages = shortages_of(first[0]) if first else ()
+        outcomes[_key(order)] = Placement(stored[order.order_id], True, shortages)
+    return outcomes
+
+
+def _key(order: Order) -> _Key:
+    return order.client_id, order.idempotency_key

@@ -1,0 +1,100 @@
+"""Receipts: what was promised, in a form that can be checked without asking the database."""
+
+import base64
+import datetime
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, Self
+from uuid import UUID
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from standfest.domain.canonical import canonical_json
+from standfest.domain.identity import order_number
+from standfest.domain.orders import Order
+from standfest.errors import StandfestError
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What the client was promised when its order was accepted or refused on record."""
+
+    order_id: UUID
+    number: str
+    request_hash: str
+    """SHA-256, lower case hexadecimal."""
+    content_hash: str
+    """SHA-256 of what was agreed at acceptance, lower case hexadecimal."""
+    accepted_at: datetime.datetime
+    path: str
+    promise: Literal["accepted", "confirmed", "backordered", "declined"]
+
+
+class SignedReceipt(msgspec.Struct, frozen=True):
+    """A receipt with an Ed25519 signature over its canonical JSON (RFC 8032, RFC 8785)."""
+
+    receipt: Receipt
+    algorithm: Literal["Ed25519"]
+    key_id: str
+    signature: str
+    """Base64, 64 bytes."""
+
+
+class SigningKeyUnusable(StandfestError):
+    """The file of the receipt signing key is not an Ed25519 private key in PEM form."""
+
+
+def receipt_of(order: Order, content_hash: bytes, promise: str) -> Receipt:
+    """The receipt of an order.
+
+    Args:
+        order: as it stands now.
+        content_hash: of what was agreed at acceptance: that of the order's first event.
+        promise: what was promised then.
+    """
+    return Receipt(
+        order_id=order.order_id,
+        number=order_number(order.order_id),
+        request_hash=order.request_hash.hex(),
+        content_hash=content_hash.hex(),
+        accepted_at=order.accepted_at,
+        path=order.path,
+        promise=msgspec.convert(promise, Literal["accepted", "confirmed", "backordered", "declined"]),
+    )
+
+
+def signed_bytes(receipt: Receipt) -> bytes:
+    """The bytes that a receipt's signature covers."""
+    facts: dict[str, Any] = msgspec.to_builtins(receipt)
+    return canonical_json(facts)
+
+
+class Signer:
+    """Signs receipts with the cluster's key."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.key_id = hashlib.sha256(public).hexdigest()[:16]
+        """First 16 hexadecimal digits of SHA-256 over the raw public key."""
+
+    @classmethod
+    def from_file(cls, file: Path) -> Self:
+        """Reads a PKCS #8 PEM file.
+
+        Raises:
+            SigningKeyUnusable: the file is missing or holds something else.
+        """
+        try:
+            key = load_pem_private_key(file.read_bytes(), password=None)
+        except (OSError, ValueError) as error:
+            raise SigningKeyUnusable(f"{file}: {error}; `standfest up` makes a new one where none is") from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise SigningKeyUnusable(f"{file}: expected an Ed25519 private key")
+        return cls(key)
+
+    def sign(self, receipt: Receipt) -> SignedReceipt:
+        """The receipt with a signature that anybody with the public key can check."""
+        signature = base64.b64encode(self._key.sign(signed_bytes(receipt))).decode()
+        return SignedReceipt(receipt, "Ed25519", self.key_id, signature)

@@ -1,0 +1,5 @@
+-- One product by its SKU.
+SELECT
+    id, sku, name_de, name_en, unit, unit_decimals, net_price, tax_class, active, stock_policy, version
+FROM product
+WHERE sku = %(sku)s

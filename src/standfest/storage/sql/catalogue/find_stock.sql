@@ -1,0 +1,10 @@
+-- The stock of one product, by SKU.
+SELECT
+    product.sku,
+    product.unit_decimals,
+    stock.on_hand,
+    stock.reserved,
+    stock.version
+FROM product
+INNER JOIN stock ON product.id = stock.product_id
+WHERE product.sku = %(sku)s
