@@ -149,6 +149,7 @@ build_venv() {
     venv_is_usable || make_venv
     for name in $stamps; do rm -f "$VENV/prepared-$name"; done
 
+    : >"$VENV/install.log"
     say "installing $(grep -c '^[a-z0-9].*==' "$lock") Python packages into .venv"
     # The builder first and from the lock, so that the few packages without a wheel are built with nothing unlocked.
     awk '/^setuptools==/ {on = 1} on {print} on && !/\\$/ {exit}' "$lock" >"$VENV/builder.txt"
@@ -178,7 +179,7 @@ pip_install() {
     {
         PIP_USER=0 "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input --no-cache-dir \
             --progress-bar off "$@" 2>&1 && echo "$PIP_DONE"
-    } </dev/null | tee "$VENV/install.log" | show_pip_progress >&2
+    } </dev/null | tee -a "$VENV/install.log" | show_pip_progress >&2
     # The pipe hides pip's exit status.
     [ "$(tail -n 1 "$VENV/install.log")" = "$PIP_DONE" ] || {
         tail -n 15 "$VENV/install.log" >&2
@@ -187,6 +188,6 @@ pip_install() {
 }
 
 show_pip_progress() {
-    sed -n -u -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^ *Building wheel for \([^ ]*\).*/  building \1/p' \
+    sed -n -u -e 's/^Collecting \([^ ]*\).*/  \1/p' -e 's/^ *Building wheel for \([^ ]*\).*started$/  building \1/p' \
         -e 's/^Installing collected packages:.*/  unpacking/p'
 }
