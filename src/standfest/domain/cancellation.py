@@ -84,7 +84,7 @@ def cancel(order: Order, request: CancelRequest) -> Cancellation:
         totals=sums,
         content_hash=content_hash(order.currency, order.agreed, lines, sums),
     )
-    data = {"lines": [_detail(line, wanted[line.position]) for line in order.lines if line.position in wanted]}
+    details = [_detail(line, wanted[line.position]) for line in order.lines if line.position in wanted]
     event_type: EventType = "order.cancelled" if status == "cancelled" else "order.lines_cancelled"
     return Cancellation(cancelled, event_type, {"lines": details}, returned)
 
