@@ -3,87 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 from collections.abc import AsyncIterator
-from decimal import Decimal
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
 import pytest_asyncio
 from psycopg.sql import SQL
 
-from standfest.domain.agreement import Merchant, Submission, agree
-from standfest.domain.orders import Order
-from standfest.domain.products import Product, StockPolicy
-from standfest.domain.request import Address, CustomerRequest, LineRequest, OrderRequest
 from standfest.intake.direct import Placement, place
 from standfest.intake.errors import KeyReused
-from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable
+from tests.integration.orders import order, place_one, pool_of, query, stock_product
 from tests.support.postgres import TestDatabase
-
-CLIENT = uuid4()
-MERCHANT = Merchant("DE", "EUR")
-HOME = Address("Ada", "Weg 1", "10115", "Berlin", "DE")
 
 
 @pytest_asyncio.fixture
 async def pool(database: TestDatabase) -> AsyncIterator[Database]:
     """A pool of the order plane's role."""
-    pool = Database(
-        DatabaseSettings(
-            (Host(database.host, database.port),),
-            database.name,
-            "standfest_app",
-            database.password_file("standfest_app").read_text().strip(),
-            connections_max=40,
-        )
-    )
+    pool = pool_of(database)
     yield pool
     await pool.close()
-
-
-def stock_product(database: TestDatabase, sku: str, on_hand: int, policy: StockPolicy = "tracked") -> Product:
-    """A product with stock, written behind the order plane's back."""
-    with psycopg.connect(database.dsn("standfest_owner")) as connection:
-        row = connection.execute(
-            "INSERT INTO product (sku, name_de, name_en, unit, unit_decimals, net_price, tax_class, active,"
-            " stock_policy) VALUES (%s, 'x', 'x', 'piece', 0, 10, 'standard', true, %s) RETURNING id",
-            (sku, policy),
-        ).fetchone()
-        assert row is not None
-        connection.execute("INSERT INTO stock (product_id, on_hand) VALUES (%s, %s)", (row[0], on_hand))
-    return Product(row[0], sku, "x", "x", "piece", 0, Decimal(10), "standard", True, policy, 1)
-
-
-def order(key: str, *lines: tuple[Product, int], client: UUID = CLIENT) -> Order:
-    """An agreed order of some products."""
-    request = OrderRequest(
-        customer=CustomerRequest("Ada"),
-        ship_to=HOME,
-        currency="EUR",
-        lines=tuple(LineRequest(product.sku, str(quantity)) for product, quantity in lines),
-    )
-    submission = Submission(
-        client, key, [[p.sku, q] for p, q in lines], request, False, datetime.datetime.now(datetime.UTC)
-    )
-    return agree(submission, {product.sku: product for product, _ in lines}, MERCHANT)
-
-
-async def place_one(pool: Database, wanted: Order) -> Placement:
-    """Places one order and expects a placement."""
-    [outcome] = await place(pool, [wanted], Deadline.after(5))
-    assert isinstance(outcome, Placement)
-    return outcome
-
-
-def query(database: TestDatabase, sql: str) -> list[tuple[object, ...]]:
-    """Rows of a query, as the owner sees them."""
-    with psycopg.connect(database.dsn("standfest_owner")) as connection:
-        return connection.execute(sql.encode()).fetchall()
 
 
 async def test_a_placed_order_is_there_with_its_lines_stock_event_and_change(

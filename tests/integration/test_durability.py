@@ -1,0 +1,107 @@
+"""An order is acknowledged only once a named standby has it, whatever happens to the wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from standfest.storage.database import Database
+from standfest.storage.deadline import Deadline
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from tests.integration.orders import order, place_one, pool_of, query, stock_product
+from tests.support.postgres import TestDatabase
+
+WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
+
+
+@pytest_asyncio.fixture
+async def pool(database: TestDatabase) -> AsyncIterator[Database]:
+    """A pool of the order plane's role."""
+    pool = pool_of(database)
+    yield pool
+    await pool.close()
+
+
+async def waiting_backends(database: TestDatabase, expected: int = 1) -> list[int]:
+    """Pids of the backends that wait for the standby, once there are as many as expected."""
+    deadline = Deadline.after(10)
+    while not deadline.passed:
+        with psycopg.connect(database.dsn("postgres")) as admin:
+            found = [row[0] for row in admin.execute(WAITING).fetchall()]
+        if len(found) == expected:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{expected} backends waiting for the standby: not within 10 s")
+
+
+async def test_no_answer_before_the_standby_has_it(database: TestDatabase, pool: Database) -> None:
+    """While the standby is frozen an order ends as unknown at its deadline, and its repeat later is the same order."""
+    apple = stock_product(database, "apple", 5)
+    with database.standby.paused():
+        with pytest.raises(OutcomeUnknown):
+            await place_one(pool, order("k1", (apple, 2)), deadline_s=1)
+        await waiting_backends(database)
+    again = await place_one(pool, order("k1", (apple, 2)))
+    assert again.repeated
+    assert query(database, "SELECT reserved FROM stock") == [(2,)]
+
+
+async def test_a_repeat_is_not_acknowledged_on_one_copy(database: TestDatabase, pool: Database) -> None:
+    """An order that is visible but not replicated is not acknowledged to its repeat either."""
+    apple = stock_product(database, "apple", 5)
+    with database.standby.paused():
+        with pytest.raises(OutcomeUnknown):
+            await place_one(pool, order("k1", (apple, 2)), deadline_s=1)
+        [backend] = await waiting_backends(database)
+        with psycopg.connect(database.dsn("postgres"), autocommit=True) as admin:
+            admin.execute("SELECT pg_cancel_backend(%s)", (backend,))
+        await waiting_backends(database, 0)
+        assert query(database, "SELECT count(*) FROM orders") == [(1,)]  # visible, on one copy
+        with pytest.raises(OutcomeUnknown):
+            await place_one(pool, order("k1", (apple, 2)), deadline_s=1)
+    assert (await place_one(pool, order("k1", (apple, 2)))).repeated
+
+
+@pytest.mark.parametrize("end", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_a_wait_cut_short_is_unknown(database: TestDatabase, pool: Database, end: str) -> None:
+    """Where somebody cancels or terminates a backend that waits for the standby, the answer is unknown, never yes."""
+    apple = stock_product(database, "apple", 5)
+    with database.standby.paused():
+        placing = asyncio.create_task(place_one(pool, order("k1", (apple, 2)), deadline_s=10))
+        [backend] = await waiting_backends(database)
+        with psycopg.connect(database.dsn("postgres"), autocommit=True) as admin:
+            admin.execute(f"SELECT {end}(%s)".encode(), (backend,))
+        with pytest.raises(OutcomeUnknown):
+            await placing
+    assert (await place_one(pool, order("k1", (apple, 2)))).repeated
+
+
+async def test_a_cancelled_task_cancels_nothing_on_the_server(database: TestDatabase, pool: Database) -> None:
+    """A task that is cancelled while it waits for the standby leaves the backend waiting."""
+    apple = stock_product(database, "apple", 5)
+    with database.standby.paused():
+        placing = asyncio.create_task(place_one(pool, order("k1", (apple, 2)), deadline_s=10))
+        backends = await waiting_backends(database)
+        placing.cancel()
+        with pytest.raises((asyncio.CancelledError, OutcomeUnknown)):
+            await placing
+        assert await waiting_backends(database) == backends
+    assert (await place_one(pool, order("k1", (apple, 2)))).repeated
+
+
+async def test_a_frozen_primary_holds_nobody(database: TestDatabase, pool: Database) -> None:
+    """With every process of the primary frozen, an order ends at its deadline, and the next is placed on waking."""
+    apple = stock_product(database, "apple", 5)
+    await place_one(pool, order("k0", (apple, 1)))
+    loop = asyncio.get_running_loop()
+    with database.primary.paused():
+        for key in ("k1", "k2"):
+            begun = loop.time()
+            with pytest.raises((OutcomeUnknown, DatabaseUnavailable)):
+                await place_one(pool, order(key, (apple, 1)), deadline_s=0.5)
+            assert loop.time() - begun < 5  # far from any driver's own time-out, near the deadline
+    assert (await place_one(pool, order("k3", (apple, 1)))).order.status == "confirmed"
