@@ -36,6 +36,7 @@ OUTCOMES: dict[str, tuple[dict[str, Any] | None, Outcome]] = {
     "invalid": ({"op": "fail", "status": 422}, Outcome.REFUSED),
     "invalid after a broken connection": ({"op": "fail", "status": 422, "ambiguous": 1}, Outcome.UNKNOWN),
     "given up": ({"op": "fail", "status": 503}, Outcome.FAILED),
+    "no door ever connected": ({"op": "fail", "attempts": 9}, Outcome.FAILED),
     "given up after a broken connection": ({"op": "fail", "status": 503, "ambiguous": 2}, Outcome.UNKNOWN),
     "no answer": ({"op": "unknown", "ambiguous": 1}, Outcome.UNKNOWN),
     "the writer died": (None, Outcome.UNKNOWN),

@@ -65,10 +65,10 @@ class HistoryWriter:
         self.path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def write(self, op: Operation, *, t: float | None = None, **fields: object) -> None:
-        """Appends one line; `t` (seconds, CLOCK_MONOTONIC) is now unless given. OSError if it cannot."""
+    def write(self, op: Operation, **fields: object) -> None:
+        """Appends one line; `t` and `wall` are now unless they are among the fields. OSError if it cannot."""
         line = {
-            "t": time.monotonic() if t is None else t,
+            "t": time.monotonic(),
             "wall": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "op": op,
             **fields,
@@ -106,9 +106,7 @@ def read_history(path: Path) -> Iterator[Mapping[str, Any]]:
             try:
                 entry = json.loads(line)
             except ValueError as error:
-                raise HistoryBroken(
-                    f"{path} line {number} is not JSON ({error}): the file was changed"
-                ) from error
+                raise HistoryBroken(f"{path} line {number} is not JSON ({error}): the file was changed") from error
             if not isinstance(entry, dict):
                 raise HistoryBroken(f"{path} line {number} is not a JSON object: the file was changed")
             yield entry

@@ -9,8 +9,8 @@ from typing import Any
 from .model import Cancellation, CheckerError, History, Outcome, SentLine, StockCount, Submission
 
 FORMAT = 1
-NOT_ATTEMPTED = (429, 503)
-"""Statuses that say "nothing was sent anywhere": a submission that ended so failed, it was not refused."""
+NOT_ATTEMPTED = (None, 408, 429, 503)
+"""Last statuses of a submission that failed, and was not refused: nothing of it was sent on (None: no answer)."""
 
 Entry = Mapping[str, Any]
 
@@ -129,9 +129,10 @@ def _outcome(begin: Entry, end: Entry | None) -> Outcome:
         return Outcome.UNKNOWN
     if end["op"] == "ok":
         return Outcome.ACKNOWLEDGED
-    if end["status"] == 409 and end.get("order_id") and begin["kind"] == "place":
+    status = end.get("status")
+    if status == 409 and end.get("order_id") and begin["kind"] == "place":
         return Outcome.DECLINED
     # A refusal speaks for its own attempt only: after an attempt without an answer it proves nothing.
     if end.get("ambiguous"):
         return Outcome.UNKNOWN
-    return Outcome.FAILED if end["status"] in NOT_ATTEMPTED else Outcome.REFUSED
+    return Outcome.FAILED if status in NOT_ATTEMPTED else Outcome.REFUSED
