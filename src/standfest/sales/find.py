@@ -1,0 +1,77 @@
+"""Finding orders: one by id, or pages of them, the newest first."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from standfest.domain.identity import order_id_range
+from standfest.domain.lifecycle import State
+from standfest.domain.orders import Order
+from standfest.sales.cursors import decode_cursor, encode_cursor
+from standfest.storage.connection import Connection
+from standfest.storage.orders import read_orders
+from standfest.storage.statements import statement
+
+PAGE_MAX = 100
+_BIGINT_END = 2**63
+
+
+class OrderFilter(msgspec.Struct, frozen=True):
+    """Which orders; what is None does not matter."""
+
+    client_id: UUID | None = None
+    """Whose orders; None: everybody's."""
+    status: State | None = None
+    customer: str | None = None
+    """The customer's reference."""
+    external_reference: str | None = None
+    number: str | None = None
+    """The order number, as people type it; one that cannot be right finds nothing."""
+
+
+class OrderPage(msgspec.Struct, frozen=True):
+    """A page of a list."""
+
+    orders: list[Order]
+    next: str | None
+    """Cursor of the next page; None on the last one."""
+
+
+async def find_order(connection: Connection, order_id: UUID, client_id: UUID | None) -> Order | None:
+    """The order with this id; where a client is given, only if it is that client's."""
+    order = (await read_orders(connection, [order_id])).get(order_id)
+    if order is None or client_id not in (None, order.client_id):
+        return None
+    return order
+
+
+async def list_orders(connection: Connection, wanted: OrderFilter, limit: int, cursor: str | None = None) -> OrderPage:
+    """At most `limit` (1 to 100) orders by ingest position, the newest first, from behind `cursor`.
+
+    Raises:
+        CursorInvalid: the cursor was not given out by this function.
+    """
+    bounded = max(1, min(limit, PAGE_MAX))
+    values: dict[str, Any] = {
+        "before_id": None if cursor is None else decode_cursor(cursor, _BIGINT_END)[0],
+        "client_id": wanted.client_id,
+        "status": wanted.status,
+        "customer": wanted.customer,
+        "external_reference": wanted.external_reference,
+        "lowest": None,
+        "highest": None,
+        "limit": bounded + 1,
+    }
+    if wanted.number is not None:
+        ids = order_id_range(wanted.number)
+        if ids is None:
+            return OrderPage([], None)
+        values["lowest"], values["highest"] = ids
+    # Not prepared: planned with its values, it uses the index of the condition that is given.
+    found = await connection.execute(statement("sales/find_orders"), values, prepare=False)
+    rows = await found.fetchall()
+    page = rows[:bounded]
+    orders = await read_orders(connection, [order_id for _, order_id in page])
+    following = encode_cursor(page[-1][0]) if len(rows) > bounded else None
+    return OrderPage([orders[order_id] for _, order_id in page], following)

@@ -1,0 +1,95 @@
+"""The worker: what is done for orders in the background, in a loop that costs next to nothing when idle."""
+
+import asyncio
+import contextlib
+
+import structlog
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+
+from standfest.sales.backorders import confirm_backorders
+from standfest.storage.database import Database
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+
+INTERVAL_S = 1.0
+PAUSE_MAX_S = 8.0
+"""The longest pause while the database is away."""
+
+_log = structlog.get_logger(__name__)
+
+
+class WorkerMetrics:
+    """What a worker tells Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.supplied = Counter(
+            "standfest_backorders_supplied_total",
+            "Backordered orders that goods were reserved for, by what became of them.",
+            ["status"],
+            registry=registry,
+        )
+        self.failures = Counter(
+            "standfest_worker_failures_total",
+            "Rounds that failed because the database was away or did not answer.",
+            registry=registry,
+        )
+        self.last_round = Gauge(
+            "standfest_worker_last_round_timestamp_seconds",
+            "When a round last ended well, in seconds since 1970.",
+            registry=registry,
+        )
+
+
+async def work(database: Database, metrics: WorkerMetrics, stop: asyncio.Event) -> None:
+    """Confirms backordered orders until `stop` is set; a batch that is under way is ended first.
+
+    While the database is away it tries again, with a pause that doubles up to `PAUSE_MAX_S`.
+    """
+    pause_s = INTERVAL_S
+    while not stop.is_set():
+        try:
+            batch = await confirm_backorders(database)
+        except (DatabaseUnavailable, OutcomeUnknown) as error:
+            metrics.failures.inc()
+            _log.warning("worker_round_failed", error=str(error), next_in_s=pause_s)
+            await _wait(stop, pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+            continue
+        pause_s = INTERVAL_S
+        metrics.last_round.set_to_current_time()
+        metrics.supplied.labels("confirmed").inc(batch.confirmed)
+        metrics.supplied.labels("backordered").inc(batch.supplied_in_part)
+        if not batch.more:
+            await _wait(stop, INTERVAL_S)
+
+
+async def run_worker(database: Database, host: str, port: int, stop: asyncio.Event) -> None:
+    """Works, and answers /livez and /metrics on `host`:`port`, until `stop` is set. Closes the database."""
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry)
+    runner = web.AppRunner(_app(registry), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        await work(database, metrics, stop)
+    finally:
+        await runner.cleanup()
+        await database.close()
+
+
+def _app(registry: CollectorRegistry) -> web.Application:
+    async def livez(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def show_metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/metrics", show_metrics)])
+    return app
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

@@ -1,0 +1,17 @@
+-- A page of orders, the newest first; each condition counts only where a value is given.
+SELECT
+    id,
+    order_id
+FROM orders
+WHERE
+    (%(before_id)s::bigint IS NULL OR id < %(before_id)s::bigint)
+    AND (%(client_id)s::uuid IS NULL OR client_id = %(client_id)s::uuid)
+    AND (%(status)s::text IS NULL OR status = %(status)s::text)
+    AND (%(customer)s::text IS NULL OR customer_reference = %(customer)s::text)
+    AND (%(external_reference)s::text IS NULL OR external_reference = %(external_reference)s::text)
+    AND (
+        %(lowest)s::uuid IS NULL
+        OR (order_id >= %(lowest)s::uuid AND order_id <= %(highest)s::uuid)
+    )
+ORDER BY id DESC
+LIMIT %(limit)s
