@@ -4,7 +4,7 @@
 #   prepare dev   what the checks and tests need (requirements/dev.txt, which pins all of run.txt too)
 #
 # When all is in order this costs milliseconds and uses no network. Nothing is written outside the project's folder,
-# apt packages aside. Fails with one line that says what to do.
+# apt packages aside. Ends with status 1 and one line that says what to do (the caller has `set -e`).
 
 VENV="$STANDFEST_ROOT/.venv"
 LOCK_WAIT_S=1800
@@ -105,9 +105,11 @@ apt_get() {
     [ "$action" = update ] || [ -z "$(missing_packages)" ]
 }
 
+# The command is a line of its own, the last one: it is there to be copied.
 administrator_must_install() {
-    die "system packages are missing; an administrator has to run this, as root:" \
-        "apt-get update && SYSTEMD_OFFLINE=1 apt-get install --yes --no-install-recommends $1"
+    say "system packages are missing and cannot be installed from here; an administrator has to run, as root:"
+    printf '%s\n' "apt-get update && SYSTEMD_OFFLINE=1 apt-get install --yes --no-install-recommends $1" >&2
+    exit 1
 }
 
 # --- Python ---
