@@ -24,11 +24,18 @@ T = TypeVar("T")
 class Api:
     """The doors and one client's key, within an open HTTP session; made by the caller."""
 
-    def __init__(self, session: aiohttp.ClientSession, doors: Sequence[str], key: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        doors: Sequence[str],
+        key: str,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
         if not doors:
             raise CheckerError("no door was given: name at least one URL of the API")
         self._session = session
         self._doors = doors
+        self._deadline_s = deadline_s
         self._headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
 
     async def orders(self, order_ids: Sequence[str]) -> dict[str, FoundOrder | Unseen]:
@@ -52,7 +59,7 @@ class Api:
 
     async def _get(self, path: str) -> Mapping[str, Any] | Unseen:
         """The JSON of a 200, ABSENT for a 404; every other answer is asked for again until the deadline."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + self._deadline_s
         attempt = 0
         while time.monotonic() < deadline:
             door = self._doors[attempt % len(self._doors)]
