@@ -34,10 +34,14 @@ class FakeApi:
         self.requests = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """The one handler of every route."""
+        """The one handler of every route: the hook first."""
         self.requests += 1
         if self.hook is not None and (answer := await self.hook(request, self.requests)) is not None:
             return answer
+        return await self.answer(request)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """What the API answers to a request, and does."""
         _, *parts = request.path.strip("/").split("/")
         body = json.loads(await request.read()) if request.can_read_body else {}
         match request.method, parts:

@@ -170,7 +170,8 @@ class OrdersClient:
                 ambiguous += verdict is Verdict.AMBIGUOUS
                 if verdict in (Verdict.DONE, Verdict.REFUSED):
                     break
-            pause_s = self._policy.pause_s(attempts, answer and answer.retry_after_s, self._random)
+            retry_after_s = None if answer is None else answer.retry_after_s
+            pause_s = self._policy.pause_s(attempts, retry_after_s, self._random)
             if time.monotonic() + pause_s >= deadline:
                 break
             await asyncio.sleep(pause_s)

@@ -11,7 +11,7 @@ from typing import Any
 
 from standfest.clients.attempts import Acknowledged, Outcome, Unknown
 from standfest.clients.orders import OrdersClient, cancel_body
-from standfest.emergency.drills.history import FORMAT, HistoryWriter
+from standfest.emergency.drills.history import FORMAT, HistoryWriter, Operation
 from standfest.emergency.drills.traffic.generator import OrderGenerator, canonical
 
 REMEMBERED_MAX = 1000
@@ -61,7 +61,7 @@ class OpenLoopSender:
         """No further arrivals; what is under way is still waited for."""
         self._stopped.set()
 
-    async def run(self, arrivals: Iterable[float], **start: object) -> Counter[str]:
+    async def run(self, arrivals: Iterable[float], **start: Any) -> Counter[str]:
         """Sends until the arrivals (ascending offsets, seconds) end or `stop` is called; returns the counts.
 
         Ends by the client's deadline after the last arrival. `start` goes into the history's first note,
@@ -160,12 +160,12 @@ class OpenLoopSender:
             self._write("fail", **told, **fields)
             self.counts["declined"] += told["kind"] == "place" and "order_id" in fields
 
-    def _write(self, op: Any, **fields: object) -> None:
+    def _write(self, op: Operation, **fields: Any) -> None:
         self.counts[op] += 1
         self._history.write(op, **fields)
 
 
-def describe(outcome: Outcome) -> dict[str, object]:
+def describe(outcome: Outcome) -> dict[str, Any]:
     """The fields of a terminal line that come from the answer; what it does not have is left out."""
     body = outcome.body
     found = {

@@ -1,0 +1,168 @@
+"""`standfest replay`: a wholesaler's real orders, or made-up ones like them, sent through the doors."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from standfest.clients.attempts import RetryPolicy
+from standfest.clients.orders import OrdersClient
+from standfest.cluster.home import Home
+from standfest.cluster.topology_file import read_topology
+from standfest.emergency.drills.replay.plan import Plan, make_plan
+from standfest.emergency.drills.replay.report import Bucket, account
+from standfest.emergency.drills.replay.rows import open_file, read_rows
+from standfest.emergency.drills.replay.run import Replay, put_catalogue
+from standfest.emergency.drills.replay.summary import measure, whole_report
+from standfest.emergency.drills.replay.synthetic import synthetic_lines
+from standfest.errors import StandfestError
+
+KEY_FILE = "demo-client-key"
+"""The client key in the home's secrets that is used where no other one is given."""
+
+POLICY = RetryPolicy(attempt_s=10.0, deadline_s=120.0)
+"""An order outlives a failover of the database (about 30 s at worst) several times over."""
+
+
+class KeyUnusable(StandfestError):
+    """The file with the client key cannot be read."""
+
+    exit_code = 2
+
+
+@click.command(
+    epilog="Examples: standfest replay online_retail.csv.gz --speed 5000; standfest replay --generate 1000"
+)
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--generate", type=click.IntRange(1, 100_000), help="Replay so many made-up invoices, no file.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the made-up invoices.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0, min_open=True),
+    help="So many times faster than life by the file's times; without it as fast as answers come.",
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 512), default=32, show_default=True, help="Orders at a time."
+)
+@click.option("--door", "doors", multiple=True, help="URL of a door; repeatable. Default: the topology's.")
+@click.option(
+    "--key-file", type=click.Path(path_type=Path), help="File with the client key. Default: the home's."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def replay(
+    file: Path | None,
+    generate: int | None,
+    seed: int,
+    speed: float | None,
+    concurrency: int,
+    doors: Sequence[str],
+    key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Send every order of FILE (CSV, plain or gzipped) through the doors and account for every row.
+
+    A second replay sends the same requests under the same keys and changes nothing. The exit code is 0 where
+    no row failed, 1 where one did. The key needs the scopes orders:write, orders:price, catalogue:write and
+    stock:write.
+    """
+    if (file is None) == (generate is None):
+        raise click.UsageError("give either FILE or --generate N")
+    home = Home.default()
+    door_urls = list(doors) or local_doors(home)
+    key = read_key(key_file or home.secrets / KEY_FILE)
+    console = Console(stderr=True, quiet=as_json)
+    with console.status("Reading and planning"):
+        source, plan = load(file, generate, seed)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        task = progress.add_task("Catalogue and stock", total=len(plan.steps))
+
+        def advance() -> None:
+            progress.update(task, description="Orders", advance=1)
+
+        whole = asyncio.run(send(door_urls, key, plan, source, concurrency, speed, advance))
+    if as_json:
+        click.echo(json.dumps(whole, indent=2))
+    else:
+        Console().print(table(whole))
+    sys.exit(0 if whole["ok"] else 1)
+
+
+def local_doors(home: Home) -> list[str]:
+    """The URLs of the doors of the cluster in this home."""
+    return [f"http://{door.address}:{door.port}" for door in read_topology(home.topology).doors]
+
+
+def read_key(path: Path) -> str:
+    """The client key in a file. Raises KeyUnusable."""
+    try:
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyUnusable(
+            f"no client key in {path} ({error}): `standfest up` makes one, `--key-file` names another"
+        ) from error
+    if not key:
+        raise KeyUnusable(f"{path} is empty: expected a client key as `standfest client add` prints it")
+    return key
+
+
+def load(file: Path | None, generate: int | None, seed: int) -> tuple[str, Plan]:
+    """The name of what is replayed, and the plan for it."""
+    if file is not None:
+        with open_file(file) as lines:
+            return file.name, make_plan(read_rows(lines))
+    count = generate or 0
+    # Every made-up file has keys of its own: with another seed the same invoice number is another order.
+    name = f"generated-{count}-{seed}"
+    return name, make_plan(read_rows(synthetic_lines(count, seed=seed)), f"replay:{name}")
+
+
+async def send(
+    doors: Sequence[str],
+    key: str,
+    plan: Plan,
+    source: str,
+    concurrency: int,
+    speed: float | None,
+    advance: Callable[[], None],
+) -> dict[str, Any]:
+    """Puts the catalogue, sends the plan, and returns the whole report."""
+    async with OrdersClient(doors, key, policy=POLICY, connections=concurrency) as client:
+        catalogue = await put_catalogue(client, plan)
+        run = Replay(
+            client, plan, concurrency=concurrency, speed=speed, on_result=lambda _step, _result: advance()
+        )
+        sent = await run.run()
+    return whole_report(source, account(plan, sent.results), catalogue, measure(plan, sent))
+
+
+def table(whole: dict[str, Any]) -> Table:
+    """The report for people."""
+    out = Table(title=f"Replay of {whole['source']}: {whole['rows']} rows", title_justify="left")
+    out.add_column("What")
+    out.add_column("Count", justify="right")
+    for bucket in Bucket:
+        out.add_row(f"rows {bucket.replace('_', ' ')}", f"{whole[bucket]:,}")
+        for reason, count in sorted(whole["reasons"].get(bucket, {}).items(), key=lambda item: -item[1]):
+            out.add_row(f"  {reason}", f"[dim]{count:,}[/dim]")
+    out.add_row("pieces asked to be cancelled that were not", f"{whole['pieces_not_cancelled']:,}")
+    for title in ("orders", "cancellations", "catalogue"):
+        out.add_section()
+        for name, count in whole[title].items():
+            out.add_row(f"{title}: {name.replace('_', ' ')}", f"{count:,}")
+    out.add_section()
+    for name, value in whole["speed"].items():
+        out.add_row(name.replace("_", " "), f"{value:,}")
+    return out

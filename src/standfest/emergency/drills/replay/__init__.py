@@ -1,0 +1,1 @@
+"""A wholesaler's real orders replayed: read, planned purely, sent, and accounted for row by row."""
