@@ -31,21 +31,25 @@ class Door:
 
 
 async def created(_: web.Request) -> web.StreamResponse:
+    """Takes the order."""
     return web.json_response({"id": "o-1", "status": "confirmed"}, status=201)
 
 
 async def breaks(request: web.Request) -> web.StreamResponse:
+    """Breaks the connection off without an answer."""
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
 
 
 async def hangs(_: web.Request) -> web.StreamResponse:
+    """Says nothing for longer than anybody waits."""
     await asyncio.sleep(30)
     return web.Response()
 
 
 async def cut_short(request: web.Request) -> web.StreamResponse:
+    """Begins an acknowledgement and breaks off in the middle."""
     answer = web.StreamResponse(status=201, headers={"Content-Length": "1000"})
     await answer.prepare(request)
     await answer.write(b'{"id":')
@@ -55,16 +59,18 @@ async def cut_short(request: web.Request) -> web.StreamResponse:
 
 
 def problem(status: int, slug: str, **headers: str) -> Handler:
+    """Answers with one of the product's problem documents."""
+
     async def handler(_: web.Request) -> web.StreamResponse:
         body = {"type": f"https://standfest.example/problems/{slug}", "status": status}
-        return web.json_response(
-            body, status=status, headers=headers, content_type="application/problem+json"
-        )
+        return web.json_response(body, status=status, headers=headers, content_type="application/problem+json")
 
     return handler
 
 
 def bare(status: int) -> Handler:
+    """Answers as a proxy does that has nobody to ask."""
+
     async def handler(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text="<html>a proxy's page</html>")
 

@@ -34,16 +34,18 @@ def drive(
     api = FakeApi()
 
     async def run() -> None:
-        async with serving(api) as urls:
-            async with OrdersClient(urls, "secret", policy=policy, connections=mix.inflight_max) as client:
-                with HistoryWriter(path) as history:
-                    products = make_products(40, seed=1, scarce_share=1.0 if scarce else 0.0)
-                    await prepare(client, products, history)
-                    api.hook, api.requests = hook, 0
-                    generator = OrderGenerator(products, seed=1, run="run", traits=SMALL_ORDERS)
-                    sender = OpenLoopSender(client, generator, history, mix)
-                    counts = await sender.run(arrivals, client="drill")
-                    assert counts["invoke"] == counts["ok"] + counts["fail"] + counts["unknown"]
+        async with (
+            serving(api) as urls,
+            OrdersClient(urls, "secret", policy=policy, connections=mix.inflight_max) as client,
+        ):
+            with HistoryWriter(path) as history:
+                products = make_products(40, seed=1, scarce_share=1.0 if scarce else 0.0)
+                await prepare(client, products, history)
+                api.hook, api.requests = hook, 0
+                generator = OrderGenerator(products, seed=1, run="run", traits=SMALL_ORDERS)
+                sender = OpenLoopSender(client, generator, history, mix)
+                counts = await sender.run(arrivals, client="drill")
+                assert counts["invoke"] == counts["ok"] + counts["fail"] + counts["unknown"]
 
     asyncio.run(run())
     return api, [dict(line) for line in read_history(path)]

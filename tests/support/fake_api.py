@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -67,9 +68,7 @@ class FakeApi:
         old.update(new)
         return web.json_response({"changed": changed, "unchanged": len(new) - changed})
 
-    def _once(
-        self, request: web.Request, body: Any, act: Callable[[str, Any], tuple[int, str]]
-    ) -> web.Response:
+    def _once(self, request: web.Request, body: Any, act: Callable[[str, Any], tuple[int, str]]) -> web.Response:
         key = request.headers["Idempotency-Key"]
         digest = hashlib.sha256(f"{request.path}{json.dumps(body, sort_keys=True)}".encode()).hexdigest()
         if key not in self.keys:
@@ -103,7 +102,7 @@ class FakeApi:
             "external_reference": body.get("external_reference"),
             "lines": lines,
             "totals": {"gross": "1.00"},
-            "receipt": {"content_hash": "c", "accepted_at": "2020-01-01T00:00:00Z"},
+            "receipt": {"content_hash": "c", "accepted_at": datetime.now(UTC).isoformat()},
         }
         return 201, json.dumps(self.orders[order_id])
 

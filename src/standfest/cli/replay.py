@@ -37,9 +37,7 @@ class KeyUnusable(StandfestError):
     exit_code = 2
 
 
-@click.command(
-    epilog="Examples: standfest replay online_retail.csv.gz --speed 5000; standfest replay --generate 1000"
-)
+@click.command(epilog="Examples: standfest replay online_retail.csv.gz --speed 5000; standfest replay --generate 1000")
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--generate", type=click.IntRange(1, 100_000), help="Replay so many made-up invoices, no file.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the made-up invoices.")
@@ -48,13 +46,9 @@ class KeyUnusable(StandfestError):
     type=click.FloatRange(min=0, min_open=True),
     help="So many times faster than life by the file's times; without it as fast as answers come.",
 )
-@click.option(
-    "--concurrency", type=click.IntRange(1, 512), default=32, show_default=True, help="Orders at a time."
-)
+@click.option("--concurrency", type=click.IntRange(1, 512), default=32, show_default=True, help="Orders at a time.")
 @click.option("--door", "doors", multiple=True, help="URL of a door; repeatable. Default: the topology's.")
-@click.option(
-    "--key-file", type=click.Path(path_type=Path), help="File with the client key. Default: the home's."
-)
+@click.option("--key-file", type=click.Path(path_type=Path), help="File with the client key. Default: the home's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def replay(
     file: Path | None,
@@ -141,9 +135,7 @@ async def send(
     """Puts the catalogue, sends the plan, and returns the whole report."""
     async with OrdersClient(doors, key, policy=POLICY, connections=concurrency) as client:
         catalogue = await put_catalogue(client, plan)
-        run = Replay(
-            client, plan, concurrency=concurrency, speed=speed, on_result=lambda _step, _result: advance()
-        )
+        run = Replay(client, plan, concurrency=concurrency, speed=speed, on_result=lambda _step, _result: advance())
         sent = await run.run()
     return whole_report(source, account(plan, sent.results), catalogue, measure(plan, sent))
 

@@ -177,9 +177,7 @@ class OrdersClient:
             await asyncio.sleep(pause_s)
         return attempts, ambiguous, last
 
-    async def _attempt(
-        self, request: "_Request", door: str, remaining_s: float
-    ) -> tuple[Answer | None, bool]:
+    async def _attempt(self, request: "_Request", door: str, remaining_s: float) -> tuple[Answer | None, bool]:
         """One request: the answer, or None and whether the request may have reached the other side."""
         if self._session is None:
             raise RuntimeError("OrdersClient is used outside of its 'async with' block")

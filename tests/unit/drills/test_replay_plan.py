@@ -20,7 +20,7 @@ from standfest.emergency.drills.replay.plan import (
 from standfest.emergency.drills.replay.report import Bucket, Fate, RowsUnaccounted, StepResult, account
 from standfest.emergency.drills.replay.rows import Row, Unreadable
 
-NOON = datetime(2010, 12, 1, 12, 0)
+NOON = datetime.fromisoformat("2010-12-01 12:00:00")
 
 
 def rows(*specs: tuple[str, str, int, str | None]) -> list[Row | Unreadable]:
@@ -52,6 +52,7 @@ def taken(plan: Plan) -> list[tuple[str, str, int, int]]:
 
 
 def all_done(plan: Plan) -> dict[str, StepResult]:
+    """The results of a replay in which everything went well."""
     return {step.key: StepResult(Fate.DONE, order_status="confirmed") for step in plan.steps}
 
 
@@ -108,9 +109,7 @@ def test_later_orders_are_not_cancelled() -> None:
 
 def test_pieces_are_cancelled_once() -> None:
     """What one cancellation took is not there for the next."""
-    plan = make_plan(
-        rows(("1", "A", 5, "c"), ("C2", "A", -4, "c"), ("C3", "A", -4, "c"), ("C4", "A", -1, "c"))
-    )
+    plan = make_plan(rows(("1", "A", 5, "c"), ("C2", "A", -4, "c"), ("C3", "A", -4, "c"), ("C4", "A", -1, "c")))
     assert taken(plan) == [("C2", "1", 0, 4), ("C3", "1", 0, 1)]
     assert plan.refused == {4: NOTHING_TO_CANCEL}
     report = account(plan, all_done(plan))
@@ -232,9 +231,7 @@ file_rows = st.lists(
 
 
 @given(file_rows, st.data())
-def test_every_row_is_in_one_bucket(
-    specs: list[tuple[str, str, int, str | None]], data: st.DataObject
-) -> None:
+def test_every_row_is_in_one_bucket(specs: list[tuple[str, str, int, str | None]], data: st.DataObject) -> None:
     """Whatever the file holds and whatever the cluster answers, the buckets add up to the rows."""
     plan = make_plan(rows(*specs))
     results = {step.key: StepResult(data.draw(st.sampled_from(Fate)), "why") for step in plan.steps}

@@ -13,11 +13,20 @@ from standfest.emergency.drills.replay.rows import COLUMNS, FileUnusable, Row, U
 
 HEADER = ",".join(COLUMNS) + "\n"
 ROW = Row(
-    1, "536365", "85123A", "HOLDER", 6, datetime(2010, 12, 1, 8, 26), Decimal("2.55"), "17850", "France"
+    1,
+    "536365",
+    "85123A",
+    "HOLDER",
+    6,
+    datetime.fromisoformat("2010-12-01 08:26:00"),
+    Decimal("2.55"),
+    "17850",
+    "France",
 )
 
 
 def read(*lines: str) -> list[Row | Unreadable]:
+    """Reads a file of these lines, the header apart."""
     return list(read_rows([HEADER, *lines]))
 
 

@@ -126,9 +126,7 @@ def make_plan(rows: Iterable[Row | Unreadable], key_prefix: str = "replay") -> P
     asked: dict[int, int] = {}
     opened: defaultdict[tuple[str, str], list[_Open]] = defaultdict(list)
     # Some invoices carry two times: the earlier one counts. Equal minutes keep the sequence of the file.
-    for invoice in sorted(
-        invoices.values(), key=lambda lines: (min(row.at for row in lines), lines[0].number)
-    ):
+    for invoice in sorted(invoices.values(), key=lambda lines: (min(row.at for row in lines), lines[0].number)):
         if is_cancellation(invoice[0]):
             asked.update((row.number, -row.quantity) for row in invoice)
             steps += _plan_cancellations(invoice, key_prefix, opened, refused)

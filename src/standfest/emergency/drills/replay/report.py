@@ -112,9 +112,7 @@ def account(plan: Plan, results: Mapping[str, StepResult]) -> Report:
         result = results[step.key]
         if isinstance(step, PlannedOrder):
             _enter_order(ledger, step, result)
-            orders.update(
-                ["sent", result.order_status or result.fate, *(["repeated"] if result.repeated else [])]
-            )
+            orders.update(["sent", result.order_status or result.fate, *(["repeated"] if result.repeated else [])])
             continue
         cancellations.update(["sent", result.fate])
         for part in step.parts:

@@ -84,9 +84,7 @@ def read_rows(lines: Iterable[str]) -> Iterator[Row | Unreadable]:
         for number, values in enumerate(reader, start=1):
             yield _read(number, values)
     except (OSError, EOFError, zlib.error) as error:
-        raise FileUnusable(
-            f"the file breaks off near line {reader.line_num} ({error}): fetch it again"
-        ) from error
+        raise FileUnusable(f"the file breaks off near line {reader.line_num} ({error}): fetch it again") from error
     except (UnicodeDecodeError, csv.Error) as error:
         reason = f"is no CSV in UTF-8 near line {reader.line_num} ({error})"
         raise FileUnusable(f"the file {reason}: convert it first") from error
@@ -95,9 +93,7 @@ def read_rows(lines: Iterable[str]) -> Iterator[Row | Unreadable]:
 def _read(number: int, values: list[str]) -> Row | Unreadable:
     if len(values) != len(COLUMNS):
         return Unreadable(number, f"the row does not have {len(COLUMNS)} columns")
-    invoice, sku, description, quantity, at, unit_price, customer, country = (
-        value.strip() for value in values
-    )
+    invoice, sku, description, quantity, at, unit_price, customer, country = (value.strip() for value in values)
     try:
         price = Decimal(unit_price)
         if not price.is_finite():

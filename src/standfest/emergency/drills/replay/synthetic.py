@@ -15,7 +15,8 @@ from standfest.emergency.drills.replay.rows import COLUMNS
 from standfest.emergency.drills.traffic.generator import QUANTITIES, QUANTITY_WEIGHTS, Traits
 
 FIRST_INVOICE = 700000
-FIRST_DAY = datetime(2024, 1, 8)
+FIRST_DAY = datetime.fromisoformat("2024-01-08 08:00:00")
+"""Without a zone, as all times of such a file."""
 INVOICES_A_DAY = 80
 CODES = 800
 COUNTRIES = ("United Kingdom", "Germany", "France", "EIRE", "Channel Islands", "Unspecified")
@@ -57,9 +58,7 @@ class _Maker:
         self._invoices = invoices
         self._random = Random(f"synthetic:{seed}")
         self._traits = Traits()
-        self._prices = {
-            f"SYN{n:05d}": f"{self._random.lognormvariate(1.0, 0.9) + 0.05:.2f}" for n in range(CODES)
-        }
+        self._prices = {f"SYN{n:05d}": f"{self._random.lognormvariate(1.0, 0.9) + 0.05:.2f}" for n in range(CODES)}
         self._codes = list(self._prices)
         self._sold: list[_Sold] = []
 
@@ -94,8 +93,9 @@ class _Maker:
         if len(codes) > 1 and random.random() < self._traits.doubles_share:
             codes[-1] = codes[0]
         half = len(codes) // 2 if random.random() < TWO_TIMES else len(codes)
-        for index, code in enumerate(codes):
-            name, quantity, price = f"ARTICLE {code[3:]} ", self._quantity(), self._prices[code]
+        for index, article in enumerate(codes):
+            code, name = article, f"ARTICLE {article[3:]} "
+            quantity, price = self._quantity(), self._prices[article]
             if random.random() < CHARGES:
                 code, name, quantity, price = random.choice(("POST", "DOT", "M")), "POSTAGE", 1, "18.0"
             if random.random() < NO_DESCRIPTION:

@@ -26,9 +26,7 @@ def even(rate_per_s: float, duration_s: float | None) -> Iterator[float]:
         number += 1
 
 
-def poisson(
-    rate_per_s: float, duration_s: float | None, random: Random, peaks: Peaks | None = None
-) -> Iterator[float]:
+def poisson(rate_per_s: float, duration_s: float | None, random: Random, peaks: Peaks | None = None) -> Iterator[float]:
     """Offsets in seconds of independent arrivals, ascending, up to the duration, or without an end.
 
     Peaks are exact: candidates come at the highest rate and are thinned to the rate of their moment.

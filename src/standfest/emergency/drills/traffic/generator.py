@@ -86,9 +86,7 @@ def make_products(
     random = Random(f"products:{seed}")
     products = []
     for number in range(1, count + 1):
-        price = (Decimal(random.lognormvariate(math.log(2.9), 0.9)) + Decimal("0.01")).quantize(
-            Decimal("0.01")
-        )
+        price = (Decimal(random.lognormvariate(math.log(2.9), 0.9)) + Decimal("0.01")).quantize(Decimal("0.01"))
         policy, pieces = "tracked", on_hand
         if number % 20 == 7:
             policy, pieces = "untracked", 0
@@ -133,9 +131,7 @@ def canonical(body: Mapping[str, Any]) -> bytes:
 class OrderGenerator:
     """Makes the orders of one run. `run` tells this run's keys and nonces from those of every other run."""
 
-    def __init__(
-        self, products: Sequence[Product], *, seed: int, run: str, traits: Traits | None = None
-    ) -> None:
+    def __init__(self, products: Sequence[Product], *, seed: int, run: str, traits: Traits | None = None) -> None:
         if not products:
             raise ValueError("orders need at least one product")
         self.products = products

@@ -127,9 +127,7 @@ class OpenLoopSender:
         self._placed.append(_Placed(order.nonce, outcome.body["id"], lines))
         if self._random.random() < self._mix.read_share:
             read = await self._client.order(outcome.body["id"])
-            self._write(
-                "read", key=order.key, nonce=order.nonce, order_id=outcome.body["id"], status=read.status
-            )
+            self._write("read", key=order.key, nonce=order.nonce, order_id=outcome.body["id"], status=read.status)
 
     async def _cancel(self, number: int, due: float) -> None:
         index = self._random.randrange(len(self._placed))
