@@ -14,6 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from standfest.storage.abandon import shut_socket
+from standfest.storage.arrays import ArrayDumper
 from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
 from standfest.storage.errors import DatabaseUnavailable
 
@@ -94,6 +95,7 @@ class Connection(AsyncConnection[TupleRow]):
                 gssencmode="disable",
                 application_name="standfest",
                 autocommit=True,
+                prepare_threshold=0,  # at once: a connection lives long and says the same few things
             )
         )
         try:
@@ -112,6 +114,7 @@ class Connection(AsyncConnection[TupleRow]):
         connection.host = host
         connection.opened_at = asyncio.get_running_loop().time()
         connection.add_notice_handler(connection._notice)
+        connection.adapters.register_dumper(list, ArrayDumper)
         return connection
 
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:

@@ -1,0 +1,134 @@
+"""The only place that builds adapters: one function a plane."""
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from standfest.catalogue.snapshot import Catalogue
+from standfest.domain.agreement import Merchant
+from standfest.errors import StandfestError
+from standfest.intake.intake import Intake
+from standfest.intake.receipts import Signer
+from standfest.interfaces.api.services import Services
+from standfest.storage.connection import DatabaseSettings, Host
+from standfest.storage.database import Database
+
+ORDER_DEADLINE_S = 2.0
+"""An order is answered after so long, whatever is known by then."""
+ORDERS_UNDER_WAY_MAX = 512
+
+
+class ConfigurationUnusable(StandfestError):
+    """The configuration file of an order plane's process is missing or not what it should be."""
+
+
+class _Listener(msgspec.Struct, forbid_unknown_fields=True):
+    listen: str
+
+    @property
+    def host(self) -> Host:
+        """Address and port."""
+        address, _, port = self.listen.rpartition(":")
+        return Host(address, int(port))
+
+
+class _Database(msgspec.Struct, forbid_unknown_fields=True):
+    hosts: list[str]
+    name: str
+    user: str
+    password_file: Path
+
+
+class _Receipts(msgspec.Struct, forbid_unknown_fields=True):
+    signing_key_file: Path
+
+
+class Configuration(msgspec.Struct, forbid_unknown_fields=True):
+    """What `serve api` and `serve worker` are told; the cluster's configuration renders it."""
+
+    cluster: str
+    node: str
+    api: _Listener
+    worker: _Listener
+    database: _Database
+    receipts: _Receipts
+    merchant: Merchant
+
+    @classmethod
+    def from_file(cls, file: Path) -> Self:
+        """Reads a TOML file.
+
+        Raises:
+            ConfigurationUnusable: it is missing, or something in it is not as expected.
+        """
+        try:
+            return msgspec.toml.decode(file.read_bytes(), type=cls)
+        except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise ConfigurationUnusable(f"{file}: {error}; `standfest up` writes it anew") from error
+
+
+class OrderPlane(msgspec.Struct, frozen=True):
+    """The parts of one process of the order plane, built and not yet started."""
+
+    database: Database
+    catalogue: Catalogue
+    services: Services
+
+
+def order_plane(configuration: Configuration) -> OrderPlane:
+    """Builds the parts of an API process or a worker; connects to nothing yet.
+
+    Raises:
+        ConfigurationUnusable: a file that the configuration names cannot be read.
+        SigningKeyUnusable: the receipt signing key is not one.
+    """
+    pool = database(configuration)
+    catalogue = Catalogue(pool)
+    services = Services(
+        node=configuration.node,
+        merchant=configuration.merchant,
+        catalogue=catalogue,
+        intake=Intake(pool, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX),
+        database=pool,
+        signer=Signer.from_file(configuration.receipts.signing_key_file),
+    )
+    return OrderPlane(pool, catalogue, services)
+
+
+def database(configuration: Configuration) -> Database:
+    """The pool of a process of the order plane; connects to nothing yet.
+
+    Raises:
+        ConfigurationUnusable: the password file cannot be read.
+    """
+    section = configuration.database
+    try:
+        password = section.password_file.read_text().strip()
+    except OSError as error:
+        raise ConfigurationUnusable(f"{section.password_file}: {error.strerror}; `standfest up` writes it") from error
+    settings = DatabaseSettings(
+        hosts=tuple(_Listener(host).host for host in section.hosts),
+        name=section.name,
+        user=section.user,
+        password=password,
+    )
+    return Database(settings)
+
+
+def run_api(configuration: Configuration) -> None:
+    """Runs an API process until SIGTERM; what it has begun is finished."""
+    plane = order_plane(configuration)
+    listen = configuration.api.host
+    asyncio.run(_serve_api(plane, listen))
+
+
+async def _serve_api(plane: OrderPlane, listen: Host) -> None:
+    refreshing = asyncio.create_task(plane.catalogue.run())
+    try:
+        await serve(create_app(plane.services), listen.address, listen.port)
+    finally:
+        refreshing.cancel()
+        await asyncio.wait({refreshing})
+        await plane.database.close()

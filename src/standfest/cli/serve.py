@@ -1,0 +1,47 @@
+"""`standfest serve`: the order plane's processes, as supervision starts them."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+
+from standfest import bootstrap
+from standfest.sales.worker import run_worker
+from standfest.telemetry.logs import configure_logs
+
+_config = click.option(
+    "--config",
+    "file",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The process's configuration, as `standfest up` renders it.",
+)
+
+
+@click.group()
+def serve() -> None:
+    """Run a process of the order plane in the foreground; supervision does this."""
+    configure_logs()
+
+
+@serve.command(epilog="Example: standfest serve api --config ~/.standfest/nodes/n1/config/api.toml")
+@_config
+def api(file: Path) -> None:
+    """Answer HTTP requests until SIGTERM."""
+    bootstrap.run_api(bootstrap.Configuration.from_file(file))
+
+
+@serve.command(epilog="Example: standfest serve worker --config ~/.standfest/nodes/n1/config/worker.toml")
+@_config
+def worker(file: Path) -> None:
+    """Do what is to be done for orders in the background until SIGTERM."""
+    asyncio.run(_work(bootstrap.Configuration.from_file(file)))
+
+
+async def _work(configuration: bootstrap.Configuration) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    host = configuration.worker.host
+    await run_worker(bootstrap.database(configuration), host.address, host.port, stop)
