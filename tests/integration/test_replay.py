@@ -162,11 +162,15 @@ def test_a_refused_catalogue_sends_no_order() -> None:
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither file nor number, a missing key, a file of another kind: each is named, with exit code 2."""
+    """Wrong usage, no cluster, no key, a file of another kind: each is named, with exit code 2."""
     monkeypatch.setenv("STANDFEST_HOME", str(tmp_path))
     assert CliRunner().invoke(replay, []).exit_code == 2
     door = ["--door", "http://127.0.23.250:9"]
-    no_key = CliRunner().invoke(replay, ["--generate", "5", *door]).exception
+    assert CliRunner().invoke(replay, ["--generate", "5", *door]).exit_code == 2
+    no_cluster = CliRunner().invoke(replay, ["--generate", "5"]).exception
+    assert getattr(no_cluster, "exit_code", None) == 2
+    assert "there is no cluster in" in str(no_cluster)
+    no_key = CliRunner().invoke(replay, ["--generate", "5", *door, "--key-file", str(tmp_path / "no")]).exception
     assert getattr(no_key, "exit_code", None) == 2
     assert "no client key in" in str(no_key)
     (tmp_path / "key").write_text("k\n")

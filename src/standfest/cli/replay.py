@@ -1,7 +1,6 @@
 """`standfest replay`: a wholesaler's real orders, or made-up ones like them, sent through the doors."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from standfest.cli.demo_key import demo_key
+from standfest.cli.home import existing_home
+from standfest.cli.output import as_json, print_json
+from standfest.cli.schema import conninfo
 from standfest.clients.attempts import RetryPolicy
 from standfest.clients.orders import OrdersClient
-from standfest.cluster.home import Home
-from standfest.cluster.topology_file import read_topology
+from standfest.cluster.access import owner_access
+from standfest.cluster.secrets import Secrets
 from standfest.emergency.drills.replay.plan import Plan, make_plan
 from standfest.emergency.drills.replay.report import Bucket, account
 from standfest.emergency.drills.replay.rows import open_file, read_rows
@@ -25,7 +28,7 @@ from standfest.emergency.drills.replay.synthetic import synthetic_lines
 from standfest.errors import StandfestError
 
 KEY_FILE = "demo-client-key"
-"""The client key in the home's secrets that is used where no other one is given."""
+"""The client key in the home's secrets that is used, and made, where no other one is given."""
 
 POLICY = RetryPolicy(attempt_s=10.0, deadline_s=120.0)
 """An order outlives a failover of the database (about 30 s at worst) several times over."""
@@ -47,9 +50,11 @@ class KeyUnusable(StandfestError):
     help="So many times faster than life by the file's times; without it as fast as answers come.",
 )
 @click.option("--concurrency", type=click.IntRange(1, 512), default=32, show_default=True, help="Orders at a time.")
-@click.option("--door", "doors", multiple=True, help="URL of a door; repeatable. Default: the topology's.")
-@click.option("--key-file", type=click.Path(path_type=Path), help="File with the client key. Default: the home's.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--door", "doors", multiple=True, help="URL of a door; repeatable. Needs --key-file.")
+@click.option(
+    "--key-file", type=click.Path(path_type=Path), help="File with the client key. Default: the local cluster's."
+)
+@as_json
 def replay(
     file: Path | None,
     generate: int | None,
@@ -68,12 +73,12 @@ def replay(
     """
     if (file is None) == (generate is None):
         raise click.UsageError("give either FILE or --generate N")
-    home = Home.default()
-    door_urls = list(doors) or local_doors(home)
-    key = read_key(key_file or home.secrets / KEY_FILE)
+    if doors and key_file is None:
+        raise click.UsageError("with --door give --key-file as well: the local cluster's key is for its own doors")
     console = Console(stderr=True, quiet=as_json)
     with console.status("Reading and planning"):
         source, plan = load(file, generate, seed)
+        access = asyncio.run(way_in(doors, key_file))
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -86,17 +91,24 @@ def replay(
         def advance() -> None:
             progress.update(task, description="Orders", advance=1)
 
-        whole = asyncio.run(send(door_urls, key, plan, source, concurrency, speed, advance))
+        whole = asyncio.run(send(*access, plan, source, concurrency, speed, advance))
     if as_json:
-        click.echo(json.dumps(whole, indent=2))
+        print_json(whole)
     else:
         Console().print(table(whole))
     sys.exit(0 if whole["ok"] else 1)
 
 
-def local_doors(home: Home) -> list[str]:
-    """The URLs of the doors of the cluster in this home."""
-    return [f"http://{door.address}:{door.port}" for door in read_topology(home.topology).doors]
+async def way_in(doors: Sequence[str], key_file: Path | None) -> tuple[list[str], str]:
+    """The doors and the key: those given, else those of the cluster in the home."""
+    if doors and key_file is not None:
+        return list(doors), read_key(key_file)
+    home, topology = existing_home()
+    urls = [f"http://{door.address}:{door.port}" for door in topology.doors]
+    if key_file is not None:
+        return urls, read_key(key_file)
+    owner = conninfo(owner_access(topology, Secrets(home.secrets)))
+    return urls, await demo_key(home.secrets / KEY_FILE, owner, urls)
 
 
 def read_key(path: Path) -> str:
@@ -104,9 +116,7 @@ def read_key(path: Path) -> str:
     try:
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise KeyUnusable(
-            f"no client key in {path} ({error}): `standfest up` makes one, `--key-file` names another"
-        ) from error
+        raise KeyUnusable(f"no client key in {path} ({error}): make one with `standfest client add`") from error
     if not key:
         raise KeyUnusable(f"{path} is empty: expected a client key as `standfest client add` prints it")
     return key
