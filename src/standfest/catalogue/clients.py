@@ -49,8 +49,10 @@ def add_client(connection: psycopg.Connection[Any], name: str, scopes: Iterable[
         raise ClientError(f"a client's name has 1 to {_NAME_LENGTH_MAX} printable characters and no space at its ends")
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in SCOPES]
-    if unknown or not wanted:
-        raise ClientError(f"unknown or no scope ({', '.join(unknown)}): choose from {', '.join(SCOPES)}")
+    if unknown:
+        raise ClientError(f"unknown scope {', '.join(unknown)}: choose from {', '.join(SCOPES)}")
+    if not wanted:
+        raise ClientError(f"a client has at least one scope: choose from {', '.join(SCOPES)}")
     client_id = uuid4()
     values = {"id": client_id, "name": name, "scopes": wanted}
     with connection.transaction():
