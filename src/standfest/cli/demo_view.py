@@ -97,6 +97,8 @@ def _table(result: Result) -> Table:
         table.add_row(name, _count(findings), "")
     table.add_row("failed", str(verdict.failed + verdict.unknown), "not answered within the client's deadline")
     table.add_row("declined", str(verdict.declined), "out of stock, recorded")
+    if verdict.shed:
+        table.add_row("never sent", str(verdict.shed), "too many under way: try a lower rate")
     table.add_row("longest time to acknowledgement", _seconds(verdict.acknowledged_ms_max), "repeats included")
     table.add_row("99 % acknowledged within", _seconds(verdict.acknowledged_ms_p99), "")
     table.add_row("database writes back after", f"{result.failover.writes_back_s:.1f} s", "of the kill")
@@ -121,7 +123,7 @@ def _show_findings(console: Console, verdict: Verdict) -> None:
             console.print(f"… and {len(findings) - FINDINGS_SHOWN} more", style="red", highlight=False)
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def document(result: Result) -> dict[str, Any]:
     """The result for programs."""
     return {
         "ok": result.verdict.ok,

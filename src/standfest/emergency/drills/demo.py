@@ -16,7 +16,9 @@ from standfest.emergency.drills import faults, probe
 from standfest.emergency.drills.checker import database
 from standfest.emergency.drills.checker.check import check
 from standfest.emergency.drills.checker.model import CheckerError, Verdict
+from standfest.emergency.drills.file_orders import FileOrders
 from standfest.emergency.drills.history import HistoryWriter
+from standfest.emergency.drills.replay.plan import PlannedOrder
 from standfest.emergency.drills.traffic.arrivals import poisson
 from standfest.emergency.drills.traffic.generator import SMALL_ORDERS, OrderGenerator, make_products
 from standfest.emergency.drills.traffic.prepare import prepare
@@ -76,6 +78,8 @@ class Plan:
     """How long orders flow; longer where database writes take longer to come back."""
     rate_per_s: float
     history: Path
+    orders: Sequence[PlannedOrder] | None = None
+    """The orders of a file; None: made-up ones."""
 
 
 @dataclass(frozen=True)
@@ -114,15 +118,22 @@ async def demonstrate(cluster: Cluster, plan: Plan, tell: Tell) -> Result:
     stage = _Stage(tell)
     with HistoryWriter(plan.history) as history:
         async with OrdersClient(cluster.doors, cluster.key, policy=policy, connections=mix.inflight_max) as client:
-            products = make_products(PRODUCTS, seed=1, prefix=f"DEMO-{plan.run}", scarce_share=0.05)
-            await prepare(client, products, history)
+            generator = _generator(plan)
+            await prepare(client, generator.products, history)
             history.write("note", what="opening", position=await asyncio.to_thread(_position, cluster.conninfo))
-            generator = OrderGenerator(products, seed=1, run=plan.run, traits=SMALL_ORDERS)
             sender = OpenLoopSender(client, generator, history, mix)
             failover = await _traffic_and_fault(cluster, plan, sender, history, stage)
     stage.enter(Phase.CHECK)
     verdict = await asyncio.to_thread(_verdict, cluster, plan.history)
     return Result(plan, failover, verdict, await cluster.status())
+
+
+def _generator(plan: Plan) -> OrderGenerator:
+    # Products of its own: no other run shares their stock, so that it must add up to the piece.
+    if plan.orders is not None:
+        return FileOrders(plan.orders, run=plan.run)
+    products = make_products(PRODUCTS, seed=1, prefix=f"DEMO-{plan.run}", scarce_share=0.05)
+    return OrderGenerator(products, seed=1, run=plan.run, traits=SMALL_ORDERS)
 
 
 class _Stage:
