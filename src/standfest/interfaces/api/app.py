@@ -1,0 +1,59 @@
+"""The API put together."""
+
+import math
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+
+from standfest.interfaces.api import cancellations, changes, health, order_lists, orders, products, stock
+from standfest.interfaces.api.authentication import authenticate
+from standfest.interfaces.api.edge import Edge
+from standfest.interfaces.api.errors import HANDLERS
+from standfest.interfaces.api.health import DatabaseProbe
+from standfest.interfaces.api.metrics import ApiMetrics
+from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.services import Services
+
+ROUTES: tuple[HTTPRouteHandler, ...] = (
+    orders.place_order,
+    orders.read_order,
+    orders.read_order_events,
+    orders.read_order_receipt,
+    order_lists.find_orders,
+    cancellations.cancel_order,
+    products.list_products,
+    products.put_products,
+    products.read_product,
+    products.put_product,
+    stock.put_stocks,
+    stock.read_stock,
+    stock.put_stock,
+    changes.list_changes,
+    health.live,
+    health.ready,
+    health.health,
+    health.metrics,
+)
+
+
+def create_app(services: Services) -> Edge:
+    """The API as an ASGI app; `serve` runs it."""
+    readiness = Readiness(services.limits.loop_lag_max_s, lambda: services.catalogue.age_s == math.inf)
+    metrics = ApiMetrics(services.catalogue, readiness)
+    state = {
+        "services": services,
+        "readiness": readiness,
+        "metrics": metrics,
+        "database_probe": DatabaseProbe(services),
+    }
+    app = Litestar(
+        route_handlers=ROUTES,
+        guards=[authenticate],
+        exception_handlers=HANDLERS,
+        state=State(state, deep_copy=False),
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,  # bodies are read and bounded by this API's own module
+    )
+    return Edge(app, readiness, metrics, services.limits.in_flight_max)

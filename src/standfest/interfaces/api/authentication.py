@@ -1,0 +1,70 @@
+"""Who sends a request: `Authorization: Bearer KEY` (RFC 6750)."""
+
+import re
+from typing import Any
+
+import structlog
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
+
+from standfest.catalogue.keys import parse_key
+from standfest.interfaces.api.body import headers_named
+from standfest.interfaces.api.operations import PUBLIC, has_scope, operation_of, services_of
+from standfest.interfaces.api.problems import Problem
+from standfest.interfaces.api.services import Client, Services
+from standfest.storage.errors import DatabaseUnavailable
+
+KEY_LENGTH_MAX = 256
+_BEARER = re.compile(rb"bearer +([A-Za-z0-9._~+/-]{1,256}=*)", re.IGNORECASE)
+
+_log = structlog.get_logger(__name__)
+
+
+async def authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard of every route: sets the request's client, or refuses it.
+
+    Raises:
+        Problem: unauthenticated, 401, or forbidden, 403.
+        DatabaseUnavailable: the key is not known here, and whether it is new cannot be found out now.
+    """
+    operation = operation_of(handler)
+    if operation is None or operation.scopes == PUBLIC:
+        return
+    client = await _client(connection.scope, services_of(connection.scope))
+    structlog.contextvars.bind_contextvars(client=str(client.id))
+    if not has_scope(client, *operation.scopes):
+        needed = " or ".join(sorted(operation.scopes))
+        raise Problem("forbidden", f"this needs a key of a client with the scope {needed}")
+    connection.scope["user"] = client
+
+
+async def _client(scope: Scope, services: Services) -> Client:
+    bearer = _bearer(scope)
+    client = services.catalogue.authenticate(bearer)
+    if client is None and parse_key(bearer) is not None:
+        # The key may be younger than what is in memory.
+        fresh = await services.catalogue.refresh_now()
+        client = services.catalogue.authenticate(bearer)
+        if client is None and not fresh:
+            raise DatabaseUnavailable("whether this is a new key cannot be found out now")
+    if client is None:
+        raise _unauthenticated("the key is not known or has been revoked", 'error="invalid_token"')
+    return client
+
+
+def _bearer(scope: Scope) -> str:
+    values = headers_named(scope, b"authorization")
+    if not values:
+        raise _unauthenticated("send the header Authorization: Bearer KEY")
+    if len(values) > 1:
+        raise _unauthenticated("there is more than one Authorization header", 'error="invalid_request"')
+    match = _BEARER.fullmatch(values[0])
+    if match is None or len(match[1]) > KEY_LENGTH_MAX:
+        raise _unauthenticated("expected the header Authorization: Bearer KEY", 'error="invalid_request"')
+    return match[1].decode("ascii")
+
+
+def _unauthenticated(detail: str, *parameters: str) -> Problem:
+    challenge = ", ".join(('Bearer realm="standfest"', *parameters))
+    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": challenge})

@@ -1,0 +1,71 @@
+"""Cancelling orders, whole or by lines."""
+
+import datetime
+
+import structlog
+from litestar.types import ASGIApp
+
+from standfest.domain.cancellation import CancelRequest
+from standfest.interfaces.api.answers import OrderAnswer, answer, order_answer
+from standfest.interfaces.api.body import read_body
+from standfest.interfaces.api.conditions import etag, require_match
+from standfest.interfaces.api.idempotency import idempotency_key
+from standfest.interfaces.api.operations import (
+    ADMIN,
+    ApiRequest,
+    Content,
+    Operation,
+    client_of,
+    has_scope,
+    route,
+    services_of,
+)
+from standfest.interfaces.api.orders import ETAG_HEADER
+from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_MATCH, ORDER_ID, path_order_id
+from standfest.sales.cancel import CancelCommand, cancel
+
+
+@route(
+    "POST",
+    "/v1/orders/{order_id:str}/cancel",
+    Operation(
+        id="cancelOrder",
+        summary="Cancel lines of an order or all of it; what was reserved is given back",
+        scopes=frozenset({"orders:write"}),
+        parameters=(ORDER_ID, IDEMPOTENCY_KEY, IF_MATCH),
+        body=CancelRequest,
+        answers={200: Content("The order as it stands now", OrderAnswer, headers=(ETAG_HEADER,))},
+        problems=(
+            "not-found",
+            "conflict",
+            "precondition-failed",
+            "invalid-content",
+            "idempotency-key-reused",
+            "unavailable",
+            "outcome-unknown",
+        ),
+    ),
+)
+async def cancel_order(request: ApiRequest) -> ASGIApp:
+    """`POST /v1/orders/{id}/cancel`."""
+    scope = request.scope
+    services, client = services_of(scope), client_of(scope)
+    identifier = path_order_id(scope)
+    structlog.contextvars.bind_contextvars(order_id=str(identifier))
+    key = idempotency_key(scope)
+    value, body = await read_body(request, CancelRequest)
+    command = CancelCommand(
+        client_id=client.id,
+        idempotency_key=key,
+        order_id=identifier,
+        body=value,
+        request=body,
+        any_order=has_scope(client, ADMIN),
+        at=datetime.datetime.now(datetime.UTC),
+    )
+    async with services.database.write(services.limits.write_deadline_s) as connection:
+        cancelled = await cancel(connection, command)
+        if not cancelled.repeated:  # what was cancelled by this very request is not another version
+            require_match(scope, cancelled.order.version - 1)
+    order = cancelled.order
+    return answer(order_answer(order), headers={"ETag": etag(order.version)})

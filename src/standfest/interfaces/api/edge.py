@@ -1,0 +1,131 @@
+"""The outermost layer of every request: its id, its place in the log, the bound, the headers, the figures."""
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from standfest.interfaces.api.metrics import ApiMetrics
+from standfest.interfaces.api.operations import operation_of
+from standfest.interfaces.api.problems import MEDIA_TYPE, Problem
+from standfest.interfaces.api.readiness import Readiness
+
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v1/health"})
+"""Answered however many requests are in flight."""
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_NO_STORE = (b"cache-control", b"no-store")
+_CLOSE = (b"connection", b"close")
+
+# ASGI 3, as plain as it is on the wire between server and app.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
+
+
+class Edge:
+    """An ASGI app around the API's."""
+
+    def __init__(self, app: ASGIApp, readiness: Readiness, metrics: ApiMetrics, in_flight_max: int) -> None:
+        self.readiness = readiness
+        self._app = app
+        self._metrics = metrics
+        self._in_flight_max = in_flight_max
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being worked on."""
+        return self._in_flight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        _identify(scope)
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(scope, message)
+            await send(message)
+
+        self._in_flight += 1
+        try:
+            refusal = self._refusal(scope)
+            if refusal is None:
+                await self._app(scope, receive, send_with_headers)
+            else:
+                await _send_problem(refusal, scope, send_with_headers)
+        finally:
+            self._in_flight -= 1
+            self._record(scope, status, time.perf_counter() - began)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        if self._in_flight > self._in_flight_max and scope["path"] not in PROBES:
+            self._metrics.shed.inc()
+            detail = "too many requests are under way in this process; nothing was attempted"
+            return Problem("overloaded", detail, headers={"Retry-After": "1"})
+        return None
+
+    def _add_headers(self, scope: Scope, message: Message) -> None:
+        headers = [*message.get("headers", ()), *_SECURITY_HEADERS]
+        headers.append((b"x-request-id", scope["request_id"].encode()))
+        if not any(name.lower() == b"cache-control" for name, _ in headers):
+            headers.append(_NO_STORE)
+        if self.readiness.draining and not any(name.lower() == b"connection" for name, _ in headers):
+            headers.append(_CLOSE)
+        message["headers"] = headers
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        handler = scope.get("route_handler")
+        operation = operation_of(handler) if handler is not None else None
+        name = operation.id if operation else "none"
+        self._metrics.requests.labels(name, status).inc()
+        self._metrics.seconds.labels(name).observe(seconds)
+        _log.log(_level(status), "request", operation=name, status=status, ms=round(seconds * 1000, 1))
+
+
+def _level(status: int) -> int:
+    """Failures are warnings; the rest is for who looks closely."""
+    return 30 if status >= 500 else 10
+
+
+def _identify(scope: Scope) -> None:
+    """Gives the request the id and trace that it came with, or new ones, and names them in its log."""
+    request_id, trace_id = b"", b""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value
+        elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
+            trace_id = match[1]
+    identifier = request_id.decode() or uuid4().hex
+    scope["request_id"] = identifier
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=identifier, trace_id=trace_id.decode() or secrets.token_hex(16))
+
+
+async def _send_problem(problem: Problem, scope: Scope, send: Send) -> None:
+    body = problem.document(scope["request_id"])
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,36 @@
+"""What an API process measures of itself."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.services import Catalogue
+from standfest.telemetry import names
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class ApiMetrics:
+    """Counters and gauges of one process, in a registry of their own."""
+
+    def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.requests = Counter(names.HTTP_REQUESTS, "Answers", ("operation", "status"), registry=self.registry)
+        self.seconds = Histogram(
+            names.HTTP_SECONDS,
+            "Time from a request's headers to the end of its answer",
+            ("operation",),
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(names.HTTP_IN_FLIGHT, "Requests that are being worked on", registry=self.registry)
+        self.shed = Counter(names.HTTP_SHED, "Requests refused because too many were in flight", registry=self.registry)
+        lag = Gauge(names.EVENT_LOOP_LAG_SECONDS, "Lateness of the event loop", registry=self.registry)
+        lag.set_function(lambda: readiness.lag_s)
+        draining = Gauge(names.DRAINING, "1 while no new traffic is wanted", registry=self.registry)
+        draining.set_function(lambda: float(readiness.draining))
+        age = Gauge(names.CATALOGUE_AGE_SECONDS, "Age of the catalogue in memory", registry=self.registry)
+        age.set_function(lambda: catalogue.age_s)

@@ -1,0 +1,95 @@
+"""Operations: one place that says of each route who may use it, what it takes and what it answers.
+
+Authentication and the OpenAPI document are both made from it, so neither can forget a route.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from litestar import Request
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Method, Scope
+
+from standfest.interfaces.api.services import Client, Services
+
+ApiRequest = Request[Any, Any, Any]
+Handler = Callable[[ApiRequest], Awaitable[ASGIApp]]
+Scopes = frozenset[str]
+
+ADMIN = "admin"
+"""The scope that includes all others."""
+PUBLIC: Scopes = frozenset()
+"""No key is needed."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter in path, query or header."""
+
+    name: str
+    where: Literal["path", "query", "header"]
+    description: str
+    schema: dict[str, Any]
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Content:
+    """A successful answer."""
+
+    description: str
+    type: Any = None
+    """A msgspec type, or None for an answer without JSON."""
+    media_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    """Name and description."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a route is."""
+
+    id: str
+    summary: str
+    scopes: Scopes
+    """One of them is needed; PUBLIC: no key is."""
+    answers: dict[int, Content]
+    problems: tuple[str, ...] = ()
+    """Slugs of the problems that it can answer, apart from those that follow from the rest."""
+    parameters: tuple[Parameter, ...] = ()
+    body: Any = None
+    """A msgspec type."""
+    tag: str = "orders"
+
+
+def route(method: Method, path: str, operation: Operation) -> Callable[[Handler], HTTPRouteHandler]:
+    """Makes a handler the one of an operation; GET answers HEAD as well."""
+    methods: list[Method] = ["GET", "HEAD"] if method == "GET" else [method]
+
+    def decorate(handler: Handler) -> HTTPRouteHandler:
+        return HTTPRouteHandler(
+            path, http_method=methods, status_code=200, include_in_schema=False, opt={"operation": operation}
+        )(handler)
+
+    return decorate
+
+
+def operation_of(handler: Any) -> Operation | None:
+    """The operation of a route handler; None for those the framework adds (OPTIONS)."""
+    return cast("Operation | None", handler.opt.get("operation"))
+
+
+def services_of(scope: Scope) -> Services:
+    """The services that the app was made with."""
+    return cast("Services", scope["litestar_app"].state.services)
+
+
+def client_of(scope: Scope) -> Client:
+    """Who sent the request; only where the operation needs a key."""
+    return cast("Client", scope["user"])
+
+
+def has_scope(client: Client, *scopes: str) -> bool:
+    """Whether the client has one of the scopes, or all of them as an administrator."""
+    return ADMIN in client.scopes or any(scope in client.scopes for scope in scopes)

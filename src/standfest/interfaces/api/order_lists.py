@@ -1,0 +1,87 @@
+"""Finding orders, in pages."""
+
+from typing import get_args
+
+import msgspec
+from litestar.types import ASGIApp
+
+from standfest.interfaces.api.answers import OrderAnswer, Status, answer, order_answer
+from standfest.interfaces.api.operations import (
+    ApiRequest,
+    Content,
+    Operation,
+    Parameter,
+    client_of,
+    has_scope,
+    route,
+    services_of,
+)
+from standfest.interfaces.api.orders import READ_SCOPES
+from standfest.interfaces.api.parameters import (
+    CURSOR,
+    LINK_HEADER,
+    cursor_refused,
+    limit,
+    limit_parameter,
+    next_page,
+    query,
+)
+from standfest.interfaces.api.problems import invalid_parameter
+from standfest.sales.errors import CursorInvalid
+from standfest.sales.find import PAGE_MAX, OrderFilter, list_orders
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
+
+
+class OrdersAnswer(msgspec.Struct, frozen=True):
+    """A page of orders, the newest first."""
+
+    orders: tuple[OrderAnswer, ...]
+    next: str | None
+    """Cursor of the next page; null on the last one."""
+
+
+@route(
+    "GET",
+    "/v1/orders",
+    Operation(
+        id="listOrders",
+        summary="Find orders, the newest first",
+        scopes=READ_SCOPES,
+        parameters=(
+            Parameter("status", "query", "In this state", {"type": "string", "enum": list(get_args(Status))}),
+            Parameter("customer", "query", "Of the customer with this reference", _TEXT),
+            Parameter("external_reference", "query", "With this external reference", _TEXT),
+            Parameter("number", "query", "With this order number, as people write it", _TEXT),
+            limit_parameter(PAGE_MAX),
+            CURSOR,
+        ),
+        answers={200: Content("A page", OrdersAnswer, headers=(LINK_HEADER,))},
+        problems=("unavailable",),
+    ),
+)
+async def find_orders(request: ApiRequest) -> ASGIApp:
+    """`GET /v1/orders`."""
+    services, client = services_of(request.scope), client_of(request.scope)
+    values = query(request.scope)
+    for name, value in values.items():
+        if name in ("customer", "external_reference", "number") and not 1 <= len(value) <= 100:
+            raise invalid_parameter(name, "expected 1 to 100 characters")
+    status = values.get("status")
+    if status is not None and status not in get_args(Status):
+        raise invalid_parameter("status", f"expected one of {', '.join(get_args(Status))}")
+    wanted = OrderFilter(
+        client_id=None if has_scope(client, "orders:read-all") else client.id,
+        status=msgspec.convert(status, Status | None),
+        customer=values.get("customer"),
+        external_reference=values.get("external_reference"),
+        number=values.get("number"),
+    )
+    count = limit(values, PAGE_MAX)
+    try:
+        async with services.database.read(services.limits.read_deadline_s) as connection:
+            page = await list_orders(connection, wanted, count, values.get("cursor"))
+    except CursorInvalid as error:
+        raise cursor_refused("cursor", error) from error
+    orders = tuple(order_answer(order) for order in page.orders)
+    return answer(OrdersAnswer(orders, page.next), headers=next_page("/v1/orders", values, page.next))

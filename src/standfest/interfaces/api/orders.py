@@ -1,0 +1,232 @@
+"""Placing and reading orders."""
+
+import datetime
+from uuid import UUID
+
+import structlog
+from litestar.types import ASGIApp, Scope
+
+from standfest.domain.agreement import Submission, agree
+from standfest.domain.canonical import json_hash
+from standfest.domain.events import OrderEvent
+from standfest.domain.faults import Invalid
+from standfest.domain.identity import order_id, order_number
+from standfest.domain.orders import Order
+from standfest.domain.request import OrderRequest
+from standfest.intake.direct import Placement
+from standfest.intake.receipts import SignedReceipt, receipt_of
+from standfest.interfaces.api.answers import (
+    EventsAnswer,
+    OrderAnswer,
+    answer,
+    event_answers,
+    not_modified,
+    order_answer,
+    shortage_answers,
+)
+from standfest.interfaces.api.body import read_body
+from standfest.interfaces.api.conditions import etag, unchanged
+from standfest.interfaces.api.idempotency import idempotency_key
+from standfest.interfaces.api.operations import (
+    ApiRequest,
+    Content,
+    Operation,
+    client_of,
+    has_scope,
+    route,
+    services_of,
+)
+from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, ORDER_ID, path_order_id
+from standfest.interfaces.api.problems import Problem, invalid, not_found
+from standfest.interfaces.api.repeats import placement_receipt, stored_placement
+from standfest.interfaces.api.services import Client, Services
+from standfest.storage.connection import Connection
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.orders import read_events, read_orders
+
+READ_SCOPES = frozenset({"orders:read", "orders:read-all"})
+ETAG_HEADER = ("ETag", "The version, as a strong entity tag")
+READ_CACHE = {"Cache-Control": "private, no-cache"}
+
+
+@route(
+    "POST",
+    "/v1/orders",
+    Operation(
+        id="placeOrder",
+        summary="Place an order; the same request with the same key is one order, however often it comes",
+        scopes=frozenset({"orders:write"}),
+        parameters=(IDEMPOTENCY_KEY,),
+        body=OrderRequest,
+        answers={
+            201: Content(
+                "Stored on two nodes, the first time and repeated; stock is reserved or backordered",
+                OrderAnswer,
+                headers=(("Location", "Where the order can be read"), ETAG_HEADER),
+            )
+        },
+        problems=(
+            "out-of-stock",
+            "invalid-content",
+            "idempotency-key-reused",
+            "overloaded",
+            "unavailable",
+            "outcome-unknown",
+        ),
+    ),
+)
+async def place_order(request: ApiRequest) -> ASGIApp:
+    """`POST /v1/orders`."""
+    services, client = services_of(request.scope), client_of(request.scope)
+    key = idempotency_key(request.scope)
+    value, body = await read_body(request, OrderRequest)
+    submission = Submission(
+        client_id=client.id,
+        idempotency_key=key,
+        body=value,
+        request=body,
+        may_price=has_scope(client, "orders:price"),
+        received_at=datetime.datetime.now(datetime.UTC),
+    )
+    identifier = order_id(client.id, key, json_hash(value))
+    structlog.contextvars.bind_contextvars(order_id=str(identifier))
+    try:
+        placement = await _place(services, submission, identifier)
+    except OutcomeUnknown as error:
+        raise Problem(
+            "outcome-unknown",
+            "the order may have been placed: repeat the same request with the same Idempotency-Key",
+            order_id=str(identifier),
+            number=order_number(identifier),
+        ) from error
+    return await _answer_placement(services, placement)
+
+
+async def _place(services: Services, submission: Submission, identifier: UUID) -> Placement:
+    try:
+        order = await _agree(services, submission)
+    except Invalid as error:
+        # A repeat gets the answer that it had, even where a product is not sold any more by now.
+        placement = await stored_placement(services, identifier)
+        if placement is None:
+            raise invalid("invalid-content", error.faults) from error
+        return placement
+    return await services.intake.place(order)
+
+
+async def _agree(services: Services, submission: Submission) -> Order:
+    """The order as agreed; where that fails, once more with a catalogue that was just refreshed."""
+    try:
+        return agree(submission, services.catalogue.products, services.merchant)
+    except Invalid as error:
+        if not any(fault.code in ("unknown-sku", "inactive-sku") for fault in error.faults):
+            raise
+    if not await services.catalogue.refresh_now():
+        raise DatabaseUnavailable("whether these are new products cannot be found out now")
+    return agree(submission, services.catalogue.products, services.merchant)
+
+
+async def _answer_placement(services: Services, placement: Placement) -> ASGIApp:
+    order = placement.order
+    receipt = await placement_receipt(services, order)
+    if order.status == "declined":
+        raise Problem(
+            "out-of-stock",
+            "the order is declined and recorded: not all of it is in stock; a new try needs a new Idempotency-Key",
+            order_id=str(order.order_id),
+            number=order_number(order.order_id),
+            receipt=receipt,
+            lines=shortage_answers(placement.shortages),
+        )
+    headers = {"Location": f"/v1/orders/{order.order_id}", "ETag": etag(order.version)}
+    return answer(order_answer(order, receipt), status=201, headers=headers)
+
+
+@route(
+    "GET",
+    "/v1/orders/{order_id:str}",
+    Operation(
+        id="readOrder",
+        summary="Read an order as it stands",
+        scopes=READ_SCOPES,
+        parameters=(ORDER_ID, IF_NONE_MATCH),
+        answers={
+            200: Content("The order", OrderAnswer, headers=(ETAG_HEADER,)),
+            304: Content("It is still the version that If-None-Match names", media_type=""),
+        },
+        problems=("not-found", "unavailable"),
+    ),
+)
+async def read_order(request: ApiRequest) -> ASGIApp:
+    """`GET /v1/orders/{id}`."""
+    services = services_of(request.scope)
+    async with services.database.read(services.limits.read_deadline_s) as connection:
+        order = await visible_order(connection, request.scope)
+    headers = READ_CACHE | {"ETag": etag(order.version)}
+    if unchanged(request.scope, order.version):
+        return not_modified(headers)
+    return answer(order_answer(order), headers=headers)
+
+
+@route(
+    "GET",
+    "/v1/orders/{order_id:str}/events",
+    Operation(
+        id="readOrderEvents",
+        summary="Read all changes of an order, oldest first",
+        scopes=READ_SCOPES,
+        parameters=(ORDER_ID,),
+        answers={200: Content("The events", EventsAnswer)},
+        problems=("not-found", "unavailable"),
+    ),
+)
+async def read_order_events(request: ApiRequest) -> ASGIApp:
+    """`GET /v1/orders/{id}/events`."""
+    _, events = await _with_events(request)
+    return answer(event_answers(events))
+
+
+@route(
+    "GET",
+    "/v1/orders/{order_id:str}/receipt",
+    Operation(
+        id="readOrderReceipt",
+        summary="Read the receipt of an order's placing, signed (Ed25519 over its canonical JSON, RFC 8785)",
+        scopes=READ_SCOPES,
+        parameters=(ORDER_ID,),
+        answers={200: Content("The signed receipt", SignedReceipt)},
+        problems=("not-found", "unavailable"),
+    ),
+)
+async def read_order_receipt(request: ApiRequest) -> ASGIApp:
+    """`GET /v1/orders/{id}/receipt`."""
+    order, events = await _with_events(request)
+    first = events[0]
+    receipt = receipt_of(order, first.content_hash, first.type.removeprefix("order."))
+    return answer(services_of(request.scope).signer.sign(receipt))
+
+
+async def _with_events(request: ApiRequest) -> tuple[Order, tuple[OrderEvent, ...]]:
+    services = services_of(request.scope)
+    async with services.database.read(services.limits.read_deadline_s) as connection:
+        order = await visible_order(connection, request.scope)
+        events = await read_events(connection, [order.order_id])
+    return order, events[order.order_id]
+
+
+async def visible_order(connection: Connection, scope: Scope) -> Order:
+    """The order that the path names, where the client may see it.
+
+    Raises:
+        Problem: 404.
+    """
+    identifier = path_order_id(scope)
+    order = (await read_orders(connection, [identifier])).get(identifier)
+    if order is None or not may_see(client_of(scope), order):
+        raise not_found(f"there is no order {identifier}")
+    return order
+
+
+def may_see(client: Client, order: Order) -> bool:
+    """A client sees its own orders; all of them with the scope for it."""
+    return order.client_id == client.id or has_scope(client, "orders:read-all")

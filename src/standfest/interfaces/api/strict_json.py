@@ -1,0 +1,131 @@
+"""JSON that means one thing only (RFC 8259, with the strictness of RFC 7493, "I-JSON").
+
+Refused: bytes that are not UTF-8, a byte order mark, duplicate member names, NaN and Infinity, numbers no
+double can hold, lone surrogates, nesting deeper than `MAX_DEPTH`.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from standfest.domain.faults import Fault, Invalid
+
+MAX_DEPTH = 32
+"""Levels of arrays and objects; an order has three."""
+MAX_NUMBER_CHARACTERS = 32
+"""Longer numbers are refused before they are computed."""
+
+Path = tuple[str | int, ...]
+
+
+def parse(raw: bytes) -> Any:
+    """The value of a JSON document, made of dict, list, str, int, float, bool and None.
+
+    Raises:
+        Invalid: with a pointer to the fault, or to the whole document where it cannot be read.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _whole("wrong-encoding", f"byte {error.start} is not UTF-8") from error
+    duplicates: list[tuple[dict[str, Any], str]] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) != len(pairs):
+            duplicates.append((result, _first_duplicate(pairs)))
+        return result
+
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=members,
+            parse_constant=_refuse_constant,
+            parse_int=_whole_number,
+            parse_float=_number,
+        )
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise _whole("malformed-json", f"{error.msg}: {where}") from error
+    except RecursionError as error:
+        raise _too_deep(()) from error
+    if "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH:
+        _check_nodes(value)
+    if duplicates:
+        # hooks run from the inside out, so nothing above the last one was overwritten: it can be reached
+        raise _duplicate(value, *duplicates[-1])
+    return value
+
+
+def pointer(path: Path) -> str:
+    """The JSON Pointer (RFC 6901) to the node at `path`."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _whole(code: str, detail: str) -> Invalid:
+    return Invalid((Fault("", code, detail),))
+
+
+def _too_deep(path: Path) -> Invalid:
+    return Invalid((Fault(pointer(path), "too-deep", f"more than {MAX_DEPTH} levels of nesting"),))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _whole("malformed-json", f"{name} is not JSON")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > MAX_NUMBER_CHARACTERS:
+        raise _whole("number-out-of-range", f"a number has more than {MAX_NUMBER_CHARACTERS} characters")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    number = float(digits) if len(digits) <= MAX_NUMBER_CHARACTERS else math.inf
+    if not math.isfinite(number):
+        raise _whole("number-out-of-range", f"{digits[:MAX_NUMBER_CHARACTERS]} is out of range or too long")
+    return number
+
+
+def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError("called with names that are all different")
+
+
+def _duplicate(value: Any, where: dict[str, Any], name: str) -> Invalid:
+    path = next(path for path, node in _nodes(value) if node is where)
+    fault = Fault(pointer((*path, name)), "duplicate-member", "this member is there more than once")
+    return Invalid((fault,))
+
+
+def _nodes(value: Any) -> Iterator[tuple[Path, Any]]:
+    """Every array, object, string and scalar with its path; not deeper than one level beyond the bound."""
+    waiting: list[tuple[Path, Any]] = [((), value)]
+    while waiting:
+        path, node = waiting.pop()
+        yield path, node
+        if len(path) > MAX_DEPTH:
+            continue
+        if isinstance(node, dict):
+            waiting.extend(((*path, name), child) for name, child in node.items())
+        elif isinstance(node, list):
+            waiting.extend(((*path, index), child) for index, child in enumerate(node))
+
+
+def _check_nodes(value: Any) -> None:
+    for path, node in _nodes(value):
+        if isinstance(node, dict | list) and len(path) >= MAX_DEPTH:
+            raise _too_deep(path[:MAX_DEPTH])
+        if isinstance(node, str) and not _is_unicode(node):
+            raise Invalid((Fault(pointer(path), "lone-surrogate", "half of a surrogate pair is no character"),))
+        if isinstance(node, dict) and not all(map(_is_unicode, node)):
+            raise Invalid((Fault(pointer(path), "lone-surrogate", "a member's name has half a surrogate pair"),))
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)

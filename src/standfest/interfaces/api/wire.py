@@ -1,0 +1,89 @@
+"""HTTP/1.1 on the wire: uvicorn's protocol with bounds on headers, and problem documents for what is not HTTP.
+
+What is refused here never reaches the app. The doors bound the same; this holds for who comes past them.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from standfest.interfaces.api.problems import MEDIA_TYPE, Problem
+
+HEADER_BYTES_MAX = 32 * 1024
+"""Request line and headers."""
+HEADER_TIMEOUT_S = 10.0
+"""From a connection's or request's first sign to the end of its headers."""
+
+_REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_headers = False
+        self._header_bytes = 0
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Gives the first request a time to arrive."""
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self._set_alarm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the waiting."""
+        self._clear_alarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes while they can still be a request of a sensible size."""
+        super().data_received(data)
+        if not self._in_headers or self.transport.is_closing():
+            return
+        self._header_bytes += len(data)
+        if self._header_bytes > HEADER_BYTES_MAX:
+            self._refuse(Problem("headers-too-large", f"headers have at most {HEADER_BYTES_MAX} bytes"))
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._in_headers = True
+        self._header_bytes = 0
+        self._set_alarm()
+
+    def on_headers_complete(self) -> None:
+        """Its headers are there."""
+        self._in_headers = False
+        self._clear_alarm()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is not HTTP/1.1, and ends the connection."""
+        self._refuse(Problem("invalid-request", "this is not HTTP/1.1"))
+
+    def _refuse(self, problem: Problem) -> None:
+        # In the middle of another request's answer there is nothing that could be said.
+        if self.cycle is None or self.cycle.response_complete:
+            body = problem.document()
+            head = (
+                b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\nconnection: close\r\n"
+                b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n\r\n"
+            )
+            values = (problem.status, _REASONS[problem.status], MEDIA_TYPE.encode(), len(body))
+            self.transport.write(head % values + body)
+        self.transport.close()
+
+    def _set_alarm(self) -> None:
+        self._clear_alarm()
+        self._alarm = self.loop.call_later(HEADER_TIMEOUT_S, self._too_late)
+
+    def _clear_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _too_late(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
