@@ -1,0 +1,5 @@
+"""`python -m standfest`: the command line."""
+
+from standfest.cli.main import main
+
+main()

@@ -1,0 +1,123 @@
+"""`standfest node` and `standfest service`: hold on purpose, and start again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import click
+
+from standfest.cli.home import existing_home, rendered
+from standfest.cli.output import as_json, print_json, progress
+from standfest.cluster.binaries import find_binaries
+from standfest.cluster.handle import Cluster, connected
+from standfest.cluster.inventory import find_service
+from standfest.cluster.secrets import Secrets, generate
+from standfest.cluster.takedown import hold_node, hold_service, release_node, release_service
+from standfest.cluster.waiting import Progress
+
+_crash = click.option("--crash", is_flag=True, help="Kill at once, as a loss of power would, instead of stopping.")
+_timeout = click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait.")
+
+Action = Callable[[Cluster, Progress], Awaitable[None]]
+
+
+def _run(action: Action) -> None:
+    """Do one thing to the cluster while no other command changes it."""
+    home, topology = existing_home()
+
+    async def act() -> None:
+        async with connected(home, topology) as cluster:
+            with progress() as steps:
+                await action(cluster, steps)
+
+    with home.locked():
+        asyncio.run(act())
+
+
+def _say(as_json: bool, name: str, held: bool) -> None:
+    if as_json:
+        print_json({"name": name, "held": held})
+    elif held:
+        click.echo(f"{name} is held until it is started again")
+    else:
+        click.echo(f"{name} runs")
+
+
+@click.group()
+def node() -> None:
+    """Hold a whole node down on purpose, or start it again."""
+
+
+@node.command("stop", epilog="\b\nExamples:\n  standfest node stop n2\n  standfest node stop n2 --crash")
+@click.argument("name")
+@_crash
+@as_json
+def node_stop(name: str, crash: bool, as_json: bool) -> None:
+    """Stop everything on node NAME and hold it down, past `down` and `up`, until it is started again."""
+
+    async def act(cluster: Cluster, steps: Progress) -> None:
+        await hold_node(cluster, cluster.topology.node(name), crash=crash, progress=steps)
+
+    _run(act)
+    _say(as_json, name, held=True)
+
+
+@node.command("start", epilog="\b\nExample:\n  standfest node start n2")
+@click.argument("name")
+@_timeout
+@as_json
+def node_start(name: str, timeout_s: float, as_json: bool) -> None:
+    """Start node NAME again and wait until its services run; what is held by itself stays held."""
+
+    async def act(cluster: Cluster, steps: Progress) -> None:
+        topology = cluster.topology
+        entry = topology.node(name)
+        generate(Secrets(cluster.home.secrets), topology)
+        binaries = find_binaries(topology.postgres.bin_dir)
+        files = rendered(cluster.home, topology, entry, binaries)
+        await release_node(cluster, entry, files, binaries, timeout_s, steps)
+
+    _run(act)
+    _say(as_json, name, held=False)
+
+
+@click.group()
+def service() -> None:
+    """Hold one service down on purpose, or start it again.
+
+    PostgreSQL and its Patroni are held together, whichever is named: Patroni alone would start PostgreSQL again, and
+    PostgreSQL alone would have nobody who watches it.
+    """
+
+
+@service.command(
+    "stop",
+    epilog="\b\nExamples:\n  standfest service stop n1/api\n  standfest service stop n1/postgres --crash",
+)
+@click.argument("full_name", metavar="NODE/NAME")
+@_crash
+@as_json
+def service_stop(full_name: str, crash: bool, as_json: bool) -> None:
+    """Stop a service and hold it down, past `down` and `up`, until it is started again.
+
+    `postgres` and `patroni` of a node are held together.
+    """
+
+    async def act(cluster: Cluster, steps: Progress) -> None:
+        await hold_service(cluster, find_service(cluster.topology, full_name), crash=crash, progress=steps)
+
+    _run(act)
+    _say(as_json, full_name, held=True)
+
+
+@service.command("start", epilog="\b\nExample:\n  standfest service start n1/api")
+@click.argument("full_name", metavar="NODE/NAME")
+@_timeout
+@as_json
+def service_start(full_name: str, timeout_s: float, as_json: bool) -> None:
+    """Start a service again and wait until it runs."""
+
+    async def act(cluster: Cluster, steps: Progress) -> None:
+        await release_service(cluster, find_service(cluster.topology, full_name), timeout_s, steps)
+
+    _run(act)
+    _say(as_json, full_name, held=False)

@@ -1,0 +1,69 @@
+"""One etcd member over its JSON gateway, with a client certificate. https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/"""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from standfest.clients.asking import Asker, UnreachableError
+
+
+class _Health(msgspec.Struct, frozen=True):
+    health: str | bool
+
+
+class _Header(msgspec.Struct, frozen=True):
+    member_id: str = "0"
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    header: _Header
+    leader: str = "0"
+    db_size: str = "0"
+
+
+@dataclass(frozen=True)
+class MemberStatus:
+    """What one member says of itself."""
+
+    is_leader: bool
+    size_bytes: int
+    """Size of its file, free pages and history included."""
+
+
+def client_tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS that trusts only the cluster's authority and shows a client certificate."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@dataclass(frozen=True)
+class EtcdMember:
+    """The gateway of one member."""
+
+    asker: Asker
+    address: str
+    """`host:port` for clients."""
+    tls: ssl.SSLContext
+
+    async def healthy(self) -> bool:
+        """Whether the member can commit: its own /health makes a proposal through the quorum."""
+        answer = await self.asker.ask("GET", f"https://{self.address}/health", tls=self.tls)
+        try:
+            health = msgspec.json.decode(answer.body, type=_Health).health
+        except msgspec.MsgspecError as error:
+            raise UnreachableError(f"https://{self.address}/health answered {answer.status} with no health") from error
+        return str(health).lower() == "true"
+
+    async def status(self) -> MemberStatus:
+        """Its size and whether it leads."""
+        url = f"https://{self.address}/v3/maintenance/status"
+        answer = await self.asker.ask("POST", url, body=b"{}", tls=self.tls)
+        try:
+            status = msgspec.json.decode(answer.body, type=_Status)
+        except msgspec.MsgspecError as error:
+            raise UnreachableError(f"{url} answered {answer.status} with no status") from error
+        leads = status.leader != "0" and status.leader == status.header.member_id
+        return MemberStatus(is_leader=leads, size_bytes=int(status.db_size))

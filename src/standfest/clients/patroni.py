@@ -1,0 +1,81 @@
+"""Patroni's REST interface. https://patroni.readthedocs.io/en/latest/rest_api.html"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+from standfest.clients.asking import Asker, UnreachableError
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """One row of the primary's pg_stat_replication, as Patroni tells it."""
+
+    application_name: str = ""
+    state: str = ""
+    sync_state: str = ""
+
+
+class MemberState(msgspec.Struct, frozen=True):
+    """What one Patroni says of its own PostgreSQL (GET /patroni)."""
+
+    state: str
+    role: str = ""
+    timeline: int | None = None
+    pause: bool = False
+    replication: tuple[Replica, ...] = ()
+    pending_restart: bool = False
+    replication_state: str = ""
+    dcs_last_seen: int = 0
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One member as the cluster sees it (GET /cluster)."""
+
+    name: str
+    role: str
+    state: str
+    lag: int | str | None = None
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """The members, as Patroni's etcd knows them."""
+
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True)
+class Patroni:
+    """The REST interface of one Patroni."""
+
+    asker: Asker
+    address: str
+    """`host:port`."""
+    password: str
+
+    async def member(self) -> MemberState:
+        """What it says of its own PostgreSQL."""
+        return msgspec.convert(await self._get("/patroni"), MemberState)
+
+    async def cluster(self) -> Cluster:
+        """The whole cluster as this member sees it."""
+        return msgspec.convert(await self._get("/cluster"), Cluster)
+
+    async def configuration(self) -> dict[str, object]:
+        """The dynamic configuration that all members share."""
+        return msgspec.convert(await self._get("/config"), dict[str, object])
+
+    async def configure(self, changes: dict[str, object]) -> None:
+        """Merge `changes` into the dynamic configuration of all members."""
+        url = f"http://{self.address}/config"
+        answer = await self.asker.ask("PATCH", url, body=msgspec.json.encode(changes), login=("patroni", self.password))
+        if answer.status != 200:
+            raise UnreachableError(f"{url} refused the configuration: {answer.status} {answer.body[:200]!r}")
+
+    async def _get(self, path: str) -> object:
+        """/patroni answers 503 with the same document while PostgreSQL is not running."""
+        url = f"http://{self.address}{path}"
+        answer = await self.asker.ask("GET", url)
+        try:
+            return msgspec.json.decode(answer.body)
+        except msgspec.DecodeError as error:
+            raise UnreachableError(f"{url} answered {answer.status} without a JSON document") from error

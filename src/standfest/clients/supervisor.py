@@ -1,0 +1,110 @@
+"""supervisord's XML-RPC interface. http://supervisord.org/api.html"""
+
+import enum
+import xmlrpc.client
+from dataclasses import dataclass
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+import msgspec
+
+from standfest.clients.asking import Asker, UnreachableError
+from standfest.errors import StandfestError
+
+USER = "supervisor"
+
+
+class ProgramState(enum.IntEnum):
+    """http://supervisord.org/subprocess.html#process-states"""
+
+    STOPPED = 0
+    STARTING = 10
+    RUNNING = 20
+    BACKOFF = 30
+    STOPPING = 40
+    EXITED = 100
+    FATAL = 200
+    UNKNOWN = 1000
+
+
+class Fault(enum.IntEnum):
+    """Those fault codes of supervisor that callers tell apart."""
+
+    BAD_NAME = 10
+    SPAWN_ERROR = 50
+    ALREADY_STARTED = 60
+    NOT_RUNNING = 70
+
+
+class SupervisorFaultError(StandfestError):
+    """supervisord refused: `code` is its fault code."""
+
+    def __init__(self, what: str, code: int, text: str) -> None:
+        super().__init__(f"{what}: supervisor answered {text} ({code})")
+        self.code = code
+
+
+class Program(msgspec.Struct, frozen=True):
+    """One program that supervisord runs."""
+
+    name: str
+    state: ProgramState
+    pid: int
+    """0 where it does not run."""
+    spawnerr: str = ""
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """The interface of one node's supervisord."""
+
+    asker: Asker
+    address: str
+    """`host:port`."""
+    password: str
+
+    async def programs(self) -> tuple[Program, ...]:
+        """Every program and event listener with its state."""
+        return msgspec.convert(await self._call("supervisor.getAllProcessInfo"), tuple[Program, ...])
+
+    async def pid(self) -> int:
+        """The pid of supervisord itself."""
+        return msgspec.convert(await self._call("supervisor.getPID"), int)
+
+    async def start(self, program: str) -> None:
+        """Start a program without waiting for it; one that runs already is left alone."""
+        try:
+            await self._call("supervisor.startProcess", program, False)
+        except SupervisorFaultError as fault:
+            # A program that ends at once is supervision's to repeat, like any other that ends.
+            if fault.code not in (Fault.ALREADY_STARTED, Fault.SPAWN_ERROR):
+                raise
+
+    async def stop(self, program: str) -> None:
+        """Ask a program to stop, without waiting; it stays stopped until it is started again."""
+        try:
+            await self._call("supervisor.stopProcess", program, False)
+        except SupervisorFaultError as fault:
+            if fault.code != Fault.NOT_RUNNING:
+                raise
+
+    async def shutdown(self) -> None:
+        """Stop all programs, then supervisord itself."""
+        await self._call("supervisor.shutdown")
+
+    async def _call(self, method: str, *parameters: Any) -> Any:
+        """One call. supervisor's answers are small and come at once: it never works while it answers."""
+        url = f"http://{self.address}/RPC2"
+        body = xmlrpc.client.dumps(parameters, method).encode()
+        answer = await self.asker.ask(
+            "POST", url, body=body, headers={"Content-Type": "text/xml"}, login=(USER, self.password)
+        )
+        if answer.status != 200:
+            raise UnreachableError(f"{url} answered {answer.status} to {method}")
+        try:
+            (result,), _ = xmlrpc.client.loads(answer.body)
+        except xmlrpc.client.Fault as fault:
+            raise SupervisorFaultError(f"{method}{parameters}", fault.faultCode, fault.faultString) from fault
+        except (ExpatError, xmlrpc.client.Error) as error:
+            raise UnreachableError(f"{url} did not answer {method} in XML-RPC: {error}") from error
+        return result

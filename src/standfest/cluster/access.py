@@ -1,0 +1,45 @@
+"""How the order plane's roles reach its database: handed to storage, which knows nothing of homes and topologies."""
+
+from dataclasses import dataclass
+
+from standfest.cluster.secrets import Secrets
+from standfest.cluster.topology import Topology
+
+DATABASE = "standfest"
+"""Name of the order plane's database."""
+
+APP_ROLE = "standfest_app"
+"""The role of API processes and workers."""
+
+OWNER_ROLE = "standfest_owner"
+"""The role that owns the schema and changes it."""
+
+
+@dataclass(frozen=True)
+class DatabaseAccess:
+    """How one role reaches the database: what storage needs to connect."""
+
+    hosts: tuple[str, ...]
+    """`host:port` of every server, primary or not."""
+    name: str
+    user: str
+    password: str
+
+    def __repr__(self) -> str:
+        """Without the password: values like this end up in tracebacks."""
+        return f"DatabaseAccess(hosts={self.hosts}, name={self.name!r}, user={self.user!r})"
+
+
+def owner_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
+    """Access of the role that owns the schema and changes it."""
+    return _access(topology, OWNER_ROLE, secrets.password("postgres-owner"))
+
+
+def app_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
+    """Access of the order plane's role."""
+    return _access(topology, APP_ROLE, secrets.password("postgres-app"))
+
+
+def _access(topology: Topology, user: str, password: str) -> DatabaseAccess:
+    hosts = tuple(f"{node.address}:{topology.ports.postgres}" for node in topology.nodes)
+    return DatabaseAccess(hosts, DATABASE, user, password)

@@ -1,0 +1,180 @@
+"""Bring the cluster up: part after part, each waited for, until an order would be accepted."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from standfest.clients.asking import UnreachableError
+from standfest.cluster.access import DatabaseAccess, owner_access
+from standfest.cluster.binaries import Binaries
+from standfest.cluster.database import set_up_database
+from standfest.cluster.handle import Cluster
+from standfest.cluster.holds import is_held, node_is_held
+from standfest.cluster.home import write_private
+from standfest.cluster.inventory import Kind, Service, programs_of
+from standfest.cluster.observation import Observation, Role, SeenService, State
+from standfest.cluster.observe import observe
+from standfest.cluster.supervision import ensure_supervisor
+from standfest.cluster.topology import Node
+from standfest.cluster.waiting import Progress, until
+from standfest.errors import StandfestError
+
+PrepareDatabase = Callable[[DatabaseAccess], None]
+"""Brings the order plane's schema up to date; blocking, with its own deadlines."""
+
+
+class TooMuchHeldError(StandfestError):
+    """So much is held on purpose that no order can be accepted."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `up` needs beyond the running cluster."""
+
+    files: Mapping[str, Mapping[Path, str]]
+    """Rendered configuration files by node."""
+    dynamic_settings: Mapping[str, object]
+    """What all Patronis share."""
+    binaries: Binaries
+    prepare_database: PrepareDatabase
+    timeout_s: float = 120.0
+    """How long any one step may take."""
+
+
+async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
+    """Start all that is not held. Each step does nothing where its end is reached already."""
+    nodes = [node for node in cluster.topology.nodes if not node_is_held(cluster.node_home(node))]
+    _refuse_too_much_held(cluster, nodes)
+    for node in nodes:
+        write_configuration(cluster, node, plan.files[node.name])
+    progress.doing("supervision on every node")
+    await asyncio.gather(*(ensure_supervisor(cluster, node, plan.binaries) for node in nodes))
+    progress.done("supervision on every node")
+    await start_programs(cluster, nodes, (Kind.ETCD,))
+    await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd)
+    await start_programs(cluster, nodes, (Kind.PATRONI,))
+    await _until_seen(cluster, plan, progress, "a primary database and a standby that it waits for", _missing_database)
+    await _share_settings(cluster, nodes, plan.dynamic_settings)
+    progress.doing("database, roles and schema")
+    await asyncio.to_thread(set_up_database, cluster)
+    await asyncio.to_thread(plan.prepare_database, owner_access(cluster.topology, cluster.secrets))
+    progress.done("database, roles and schema")
+    await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.DOOR))
+    await _until_seen(cluster, plan, progress, "doors that would accept an order", _missing_order_plane)
+    await _until_seen(cluster, plan, progress, "every service that is not held", _missing_services)
+
+
+def write_configuration(cluster: Cluster, node: Node, files: Mapping[Path, str]) -> None:
+    """Write the node's rendered configuration; its files may hold passwords."""
+    cluster.node_home(node).create()
+    for path, content in files.items():
+        write_private(path, content)
+
+
+async def start_programs(cluster: Cluster, nodes: Sequence[Node], kinds: Sequence[Kind]) -> None:
+    """Start the programs of these kinds that are not held; those that run already are left alone."""
+    await asyncio.gather(
+        *(
+            cluster.supervisor(node).start(service.program)
+            for node in nodes
+            for service in programs_of(cluster.topology, node)
+            if service.kind in kinds and not is_held(cluster.node_home(node), service.program)
+        )
+    )
+
+
+def _refuse_too_much_held(cluster: Cluster, nodes: Sequence[Node]) -> None:
+    for kind, why in ((Kind.ETCD, "etcd has no quorum"), (Kind.PATRONI, "no order can commit")):
+        able = [node for node in nodes if not is_held(cluster.node_home(node), kind.value)]
+        if len(able) < len(cluster.topology.nodes) // 2 + 1:
+            held = sorted({node.name for node in cluster.topology.nodes} - {node.name for node in able})
+            raise TooMuchHeldError(
+                f"{kind.value} is held on {', '.join(held)}: {why} without it; "
+                "release it with `standfest node start NAME` or `standfest service start NODE/NAME`"
+            )
+
+
+async def _until_seen(
+    cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str]
+) -> None:
+    async def look() -> str:
+        return missing(await observe(cluster))
+
+    await until(what, look, plan.timeout_s, progress)
+
+
+def _expected(seen: Observation, *kinds: Kind) -> list[tuple[str, SeenService]]:
+    return [
+        (f"{node.name}/{service.name}", service)
+        for node in seen.nodes
+        for service in node.services
+        if service.kind in kinds and not service.held
+    ]
+
+
+def _not_running(found: Sequence[tuple[str, SeenService]]) -> str:
+    return "; ".join(
+        f"{name} is {service.state}{': ' if service.evidence else ''}{service.evidence}"
+        for name, service in found
+        if service.state is not State.RUNNING
+    )
+
+
+def _missing_etcd(seen: Observation) -> str:
+    return _not_running(_expected(seen, Kind.ETCD))
+
+
+def _missing_database(seen: Observation) -> str:
+    servers = _expected(seen, Kind.POSTGRES)
+    roles = [service.role for _, service in servers]
+    if Role.PRIMARY not in roles:
+        return f"no PostgreSQL is primary yet; {_not_running(servers) or 'all of them run'}"
+    if Role.STANDBY not in roles:
+        return (
+            f"no standby is streaming and named in the primary's quorum; {_not_running(servers) or 'all of them run'}"
+        )
+    return ""
+
+
+def _missing_order_plane(seen: Observation) -> str:
+    gap = _not_running(_expected(seen, Kind.API, Kind.DOOR))
+    if _expected(seen, Kind.API):
+        unready = [service.evidence for _, service in _expected(seen, Kind.API, Kind.DOOR) if not service.ready]
+        gap = gap or "; ".join(unready)
+    database = seen.order_health.get("database", "ok")
+    return gap or ("" if database == "ok" else f"the API processes say that their database is '{database}'")
+
+
+def _missing_services(seen: Observation) -> str:
+    everything = _expected(seen, *Kind)
+    lagging = [name for name, service in everything if service.role is Role.REPLICA]
+    return _not_running(everything) or "; ".join(f"no commit waits for {name} yet" for name in lagging)
+
+
+async def _share_settings(cluster: Cluster, nodes: Sequence[Node], wanted: Mapping[str, object]) -> None:
+    """Bring Patroni's shared configuration up to date; it is only written where it differs."""
+    for node in nodes:
+        patroni = cluster.patroni(node)
+        try:
+            current = await patroni.configuration()
+            if not _contains(current, wanted):
+                await patroni.configure(dict(wanted))
+            return
+        except (UnreachableError, msgspec.ValidationError):
+            if node is nodes[-1]:
+                raise
+
+
+def _contains(current: object, wanted: object) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(current, Mapping) and all(_contains(current.get(key), wanted[key]) for key in wanted)
+    return current == wanted
+
+
+def started_service(service: Service, seen: Observation) -> SeenService:
+    """The service as it was seen."""
+    node = next(node for node in seen.nodes if node.name == service.node)
+    return next(each for each in node.services if each.name == service.name)

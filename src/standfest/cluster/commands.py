@@ -1,0 +1,68 @@
+"""The parts' command lines: how they are started, and how a running one is recognised again.
+
+A command line can be read by everybody, across users and user namespaces; environment and working directory cannot.
+"""
+
+from collections.abc import Sequence
+
+from standfest.cluster.home import NodeHome
+from standfest.cluster.inventory import Kind, Service
+
+RESTARTER = "restarter"
+POSTGRES_CHILD = "postgres-child"
+
+
+def supervisord_arguments(home: NodeHome) -> list[str]:
+    """What follows the interpreter in the node's supervisord."""
+    return ["-m", "supervisor.supervisord", "-c", str(home.config / "supervisord.conf")]
+
+
+def restarter_arguments(home: NodeHome) -> list[str]:
+    """What follows the interpreter in the node's restarter; more options follow."""
+    return ["-m", "standfest.cluster.restarter", "--held", str(home.run / "held")]
+
+
+def program_arguments(home: NodeHome, service: Service) -> list[str]:
+    """What follows the program, or the interpreter, in a supervised service."""
+    config = home.config
+    match service.kind:
+        case Kind.ETCD:
+            return ["--config-file", str(config / "etcd.json")]
+        case Kind.PATRONI:
+            return ["-m", "patroni", str(config / "patroni.json")]
+        case Kind.DOOR:
+            return ["-W", "-f", str(config / "door.cfg")]
+        case Kind.API | Kind.WORKER:
+            return ["-m", "standfest", "serve", service.kind.value, "--config", str(config / f"{service.name}.toml")]
+        case Kind.POSTGRES | Kind.SUPERVISOR:
+            raise ValueError(f"{service.full_name} is not a program that supervisor runs")
+
+
+def recognise(command: Sequence[str], home: NodeHome) -> str | None:
+    """Which of the node's programs runs with this command line; None where it is none of them.
+
+    All arguments must be there as they are given at the start, so that an editor or a pager on one of the files is
+    not taken for the part itself.
+    """
+    if not command:
+        return None
+    arguments = tuple(command[1:])
+    config = str(home.config)
+    match arguments:
+        case ("--config-file", path) if path == f"{config}/etcd.json":
+            return Kind.ETCD.value
+        case ("-m", "patroni", path) if path == f"{config}/patroni.json":
+            return Kind.PATRONI.value
+        # After a reload more options follow.
+        case ("-W", "-f", path, *_) if path == f"{config}/door.cfg":
+            return Kind.DOOR.value
+        case ("-m", "standfest", "serve", _, "--config", path) if path.startswith(f"{config}/"):
+            return path.removeprefix(f"{config}/").removesuffix(".toml")
+        case ("-D", path, *_) if path == str(home.postgres):
+            return Kind.POSTGRES.value
+    if list(arguments) == supervisord_arguments(home):
+        return Kind.SUPERVISOR.value
+    if list(arguments[:4]) == restarter_arguments(home):
+        return RESTARTER
+    # The children of a postmaster show a title that begins with cluster_name.
+    return POSTGRES_CHILD if command[0].startswith(f"postgres: {home.fingerprint}: ") else None

@@ -1,0 +1,95 @@
+"""What was seen of a cluster at one moment: facts only, from which verdicts are drawn elsewhere."""
+
+import enum
+from dataclasses import dataclass, field
+
+from standfest.clients.supervisor import ProgramState
+from standfest.cluster.inventory import Kind
+
+
+class State(enum.StrEnum):
+    """How a service is."""
+
+    RUNNING = "running"
+    """It runs and answers."""
+    STARTING = "starting"
+    UNRESPONSIVE = "unresponsive"
+    """Its process is there and does not answer as it should."""
+    FAILING = "failing"
+    """It ends again and again, or has just ended; supervision starts it again."""
+    STOPPED = "stopped"
+    """It was asked to stop, or not asked to start."""
+    LOST = "lost"
+    """It does not run and neither does its node's supervisor: nothing will start it again but `up`."""
+
+
+class Role(enum.StrEnum):
+    """What a replicated service is among its peers."""
+
+    PRIMARY = "primary"
+    STANDBY = "standby"
+    """A standby on which the primary's commits wait: named in its quorum, and streaming."""
+    REPLICA = "replica"
+    """A standby on which no commit waits: it is catching up, or the primary does not name it."""
+    LEADER = "leader"
+    FOLLOWER = "follower"
+
+
+@dataclass(frozen=True)
+class SeenService:
+    """One service as it was seen."""
+
+    name: str
+    kind: Kind
+    address: str
+    state: State
+    pid: int | None = None
+    """The process that does the work: the postmaster, a door's worker; None where none runs."""
+    role: Role | None = None
+    held: bool = False
+    ready: bool = True
+    """Whether it wants traffic: not so an API process that is draining, or a door that has none behind it."""
+    evidence: str = ""
+    """What was asked and what came back, where the service is not as it should be."""
+
+
+@dataclass(frozen=True)
+class SeenNode:
+    """One node as it was seen."""
+
+    name: str
+    address: str
+    services: tuple[SeenService, ...]
+    held: bool = False
+
+    def of_kind(self, kind: Kind) -> tuple[SeenService, ...]:
+        """Its services of one kind."""
+        return tuple(service for service in self.services if service.kind is kind)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The whole cluster as it was seen."""
+
+    nodes: tuple[SeenNode, ...]
+    strict: bool = True
+    """Whether Patroni's shared configuration says quorum-synchronous and strict; True where nobody could be asked."""
+    paused: bool = False
+    """Whether automatic failover is switched off (Patroni's pause)."""
+    order_health: dict[str, str] = field(default_factory=dict)
+    """Dependency to state, as /v1/health answered through the first door that did; empty where none did."""
+
+
+def service_state(
+    program: ProgramState | None, *, has_process: bool, answers: bool, held: bool, supervisor_lives: bool
+) -> State:
+    """How a service is, from what was found out. `program` is None where supervisor could not say."""
+    if has_process and answers:
+        return State.RUNNING
+    if has_process:
+        return State.STARTING if program is ProgramState.STARTING else State.UNRESPONSIVE
+    if held:
+        return State.STOPPED
+    if not supervisor_lives:
+        return State.LOST
+    return State.STOPPED if program in (ProgramState.STOPPED, ProgramState.STOPPING) else State.FAILING

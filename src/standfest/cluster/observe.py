@@ -1,0 +1,197 @@
+"""Ask every part of the cluster how it is, all at once; nothing is remembered from one time to the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from standfest.clients import postgres
+from standfest.clients.asking import Asker, UnreachableError
+from standfest.clients.patroni import Cluster as PatroniCluster
+from standfest.clients.patroni import MemberState
+from standfest.clients.supervisor import ProgramState, SupervisorFaultError
+from standfest.cluster.handle import Cluster
+from standfest.cluster.holds import is_held, node_is_held
+from standfest.cluster.inventory import Kind, Service, services_of
+from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
+from standfest.cluster.processes import processes_of, working_pid
+from standfest.cluster.topology import Node
+
+_PRIMARY_ROLES = ("primary", "master")
+_COUNTED_SYNC_STATES = ("quorum", "sync")
+_COUNTED_ROLES = ("quorum_standby", "sync_standby")
+
+_NOT_READY = 503
+"""An API process that is draining says so, and a door that has no API process to send a request to."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Heard:
+    """What one node's parts answered."""
+
+    programs: dict[str, ProgramState] | None = None
+    member: MemberState | None = None
+    etcd_leads: bool = False
+    silent: dict[str, str] = field(default_factory=dict)
+    """Service name to the reason why its answer does not count."""
+    unready: dict[str, str] = field(default_factory=dict)
+    """Service name to what it answered when it was asked whether it wants traffic, and said no."""
+
+
+async def observe(cluster: Cluster) -> Observation:
+    """The cluster as it is now; takes as long as the slowest part's deadline at most."""
+    nodes = cluster.topology.nodes
+    heard, view, settings, health = await asyncio.gather(
+        asyncio.gather(*(_listen(cluster, node) for node in nodes)),
+        _first_answer([cluster.patroni(node).cluster for node in nodes]),
+        _first_answer([cluster.patroni(node).configuration for node in nodes]),
+        _order_health(cluster),
+    )
+    counted = _counted_standbys(list(heard), view)
+    return Observation(
+        nodes=tuple(_seen_node(cluster, node, answer, counted) for node, answer in zip(nodes, heard, strict=True)),
+        strict=settings is None or _is_strict(settings),
+        paused=any(answer.member.pause for answer in heard if answer.member is not None),
+        order_health=health,
+    )
+
+
+def _is_strict(settings: dict[str, object]) -> bool:
+    return settings.get("synchronous_mode") == "quorum" and settings.get("synchronous_mode_strict") is True
+
+
+def _counted_standbys(heard: Sequence[_Heard], view: PatroniCluster | None) -> set[str]:
+    """Standbys that the primary streams to and counts, and that Patroni would promote: both must say so."""
+    primaries = [answer.member for answer in heard if answer.member and _is_primary(answer.member)]
+    if len(primaries) != 1 or view is None:
+        return set()
+    streaming = {
+        row.application_name
+        for row in primaries[0].replication
+        if row.state == "streaming" and row.sync_state in _COUNTED_SYNC_STATES
+    }
+    return streaming & {member.name for member in view.members if member.role in _COUNTED_ROLES}
+
+
+def _is_primary(member: MemberState) -> bool:
+    return member.role in _PRIMARY_ROLES and member.state == "running"
+
+
+async def _listen(cluster: Cluster, node: Node) -> _Heard:
+    heard = _Heard()
+    questions = [_ask_service(cluster, node, service, heard) for service in services_of(cluster.topology, node)]
+    await asyncio.gather(*questions)
+    return heard
+
+
+async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _Heard) -> None:
+    try:
+        match service.kind:
+            case Kind.SUPERVISOR:
+                heard.programs = {each.name: each.state for each in await cluster.supervisor(node).programs()}
+            case Kind.ETCD:
+                await _ask_etcd(cluster, node, heard)
+            case Kind.PATRONI:
+                heard.member = await cluster.patroni(node).member()
+            case Kind.POSTGRES:
+                await postgres.answers(node.address, cluster.topology.ports.postgres, cluster.asker.timeout_s)
+            case Kind.API | Kind.DOOR:
+                await _ask_ready(cluster.asker, service, heard)
+            case Kind.WORKER:
+                await _expect_ok(cluster.asker, f"http://{service.address}/livez")
+    except (UnreachableError, SupervisorFaultError, msgspec.ValidationError) as error:
+        heard.silent[service.name] = str(error)
+
+
+async def _ask_etcd(cluster: Cluster, node: Node, heard: _Heard) -> None:
+    member = cluster.etcd(node)
+    healthy, status = await asyncio.gather(member.healthy(), member.status())
+    heard.etcd_leads = status.is_leader
+    if not healthy:
+        raise UnreachableError(f"https://{member.address}/health says that the member cannot commit")
+
+
+async def _expect_ok(asker: Asker, url: str) -> None:
+    answer = await asker.ask("GET", url)
+    if answer.status != 200:
+        raise UnreachableError(f"{url} answered {answer.status}")
+
+
+async def _ask_ready(asker: Asker, service: Service, heard: _Heard) -> None:
+    url = f"http://{service.address}/readyz"
+    answer = await asker.ask("GET", url)
+    if answer.status == _NOT_READY:
+        heard.unready[service.name] = f"{url} answered {answer.status}"
+    elif answer.status != 200:
+        raise UnreachableError(f"{url} answered {answer.status}")
+
+
+async def _first_answer(questions: Sequence[Callable[[], Awaitable[T]]]) -> T | None:
+    """The answer of the first one, in order, that gave one; all are asked at once."""
+    answers = await asyncio.gather(*(question() for question in questions), return_exceptions=True)
+    for answer in answers:
+        if not isinstance(answer, BaseException):
+            return answer
+        if not isinstance(answer, UnreachableError | msgspec.ValidationError):
+            raise answer
+    return None
+
+
+class _Health(msgspec.Struct, frozen=True):
+    database: str = ""
+
+
+async def _order_health(cluster: Cluster) -> dict[str, str]:
+    async def ask(url: str) -> dict[str, str]:
+        answer = await cluster.asker.ask("GET", url)
+        try:
+            return {"database": msgspec.json.decode(answer.body, type=_Health).database}
+        except msgspec.MsgspecError as error:
+            raise UnreachableError(f"{url} answered {answer.status} without a health document") from error
+
+    urls = [f"http://{door.address}:{door.port}/v1/health" for door in cluster.topology.doors]
+    return await _first_answer([lambda url=url: ask(url) for url in urls]) or {}  # type: ignore[misc]
+
+
+def _seen_node(cluster: Cluster, node: Node, heard: _Heard, counted: set[str]) -> SeenNode:
+    home = cluster.node_home(node)
+    processes = processes_of(home)
+    services = []
+    for service in services_of(cluster.topology, node):
+        held = is_held(home, service.program)
+        pid = working_pid(processes, service.kind, service.program)
+        state = service_state(
+            (heard.programs or {}).get(service.program),
+            has_process=pid is not None,
+            answers=service.name not in heard.silent,
+            held=held,
+            supervisor_lives=heard.programs is not None,
+        )
+        services.append(
+            SeenService(
+                name=service.name,
+                kind=service.kind,
+                address=service.address,
+                state=state,
+                pid=pid,
+                role=_role(node, service, heard, counted) if state is State.RUNNING else None,
+                held=held,
+                ready=state is State.RUNNING and service.name not in heard.unready,
+                evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
+            )
+        )
+    return SeenNode(node.name, node.address, tuple(services), held=node_is_held(home))
+
+
+def _role(node: Node, service: Service, heard: _Heard, counted: set[str]) -> Role | None:
+    if service.kind is Kind.ETCD:
+        return Role.LEADER if heard.etcd_leads else Role.FOLLOWER
+    if service.kind is not Kind.POSTGRES or heard.member is None:
+        return None
+    if _is_primary(heard.member):
+        return Role.PRIMARY
+    return Role.STANDBY if node.name in counted else Role.REPLICA

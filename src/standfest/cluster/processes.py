@@ -1,0 +1,102 @@
+"""The cluster's processes, recognised without doubt before any is signalled.
+
+A pid alone never identifies a process: psutil compares the start time before each signal.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from standfest.cluster.commands import POSTGRES_CHILD, recognise
+from standfest.cluster.home import NodeHome
+from standfest.cluster.inventory import Kind
+from standfest.errors import StandfestError
+
+_POLL_S = 0.05
+
+
+class ProcessesLeftError(StandfestError):
+    """Processes did not end even though they were killed."""
+
+
+@dataclass(frozen=True)
+class NodeProcess:
+    """One process of a node."""
+
+    program: str
+    """The program that it belongs to; `postgres` is the postmaster alone."""
+    process: psutil.Process
+
+
+def processes_of(home: NodeHome) -> list[NodeProcess]:
+    """Every process of the node, the oldest first; PostgreSQL has a session of its own and is among them."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            program = recognise(process.cmdline(), home)
+            if program is not None:
+                found.append((process.create_time(), process.pid, NodeProcess(program, process)))
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return [own for _, _, own in sorted(found, key=lambda entry: entry[:2])]
+
+
+def of_program(processes: Iterable[NodeProcess], program: str) -> list[psutil.Process]:
+    """Those that stop and start with a program: with Patroni goes its PostgreSQL."""
+    together = {program}
+    if program == Kind.PATRONI:
+        together |= {Kind.POSTGRES.value, POSTGRES_CHILD}
+    return [own.process for own in processes if own.program in together]
+
+
+def working_pid(processes: Iterable[NodeProcess], kind: Kind, program: str) -> int | None:
+    """The process that does a service's work: the postmaster, a door's worker and not its master."""
+    wanted = Kind.POSTGRES.value if kind is Kind.POSTGRES else program
+    own = [each.process.pid for each in processes if each.program == wanted]
+    if not own:
+        return None
+    # HAProxy's master only watches; the youngest worker is the one that takes connections.
+    return own[-1] if kind is Kind.DOOR else own[0]
+
+
+def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
+    """Signal every one that still runs; one that ended meanwhile needs none."""
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie only waits to be counted by its parent."""
+    return [process for process in processes if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def all_ended(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
+    """Wait until all have ended; False where some still run after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while running(processes):
+        if time.monotonic() >= deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
+async def kill(processes: Sequence[psutil.Process], timeout_s: float = 10.0) -> None:
+    """End processes that would not end by themselves; ProcessesLeftError names those that survive SIGKILL."""
+    send(processes, signal.SIGKILL)
+    if not await all_ended(processes, timeout_s):
+        left = ", ".join(str(process.pid) for process in running(processes))
+        raise ProcessesLeftError(f"these processes survive SIGKILL: {left}; the machine's disk may hang, see `dmesg`")

@@ -1,0 +1,162 @@
+"""One node's supervision: start its supervisord, start, stop and hold programs, and leave no process behind."""
+
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from standfest.clients.asking import UnreachableError
+from standfest.clients.supervisor import Program, ProgramState
+from standfest.cluster.binaries import Binaries
+from standfest.cluster.commands import POSTGRES_CHILD, supervisord_arguments
+from standfest.cluster.handle import Cluster
+from standfest.cluster.home import NodeHome
+from standfest.cluster.inventory import Kind
+from standfest.cluster.processes import all_ended, kill, of_program, processes_of, running, send
+from standfest.cluster.topology import Node
+from standfest.cluster.waiting import NotReadyError
+from standfest.errors import StandfestError
+
+_SUPERVISOR_START_S = 15.0
+_STOP_S = 45.0
+"""Above every stopwaitsecs: supervisor itself kills what does not stop by then."""
+
+_ORPHANS_STOP_S = 20.0
+_POLL_S = 0.1
+_OPEN_FILES_MAX = 65536
+
+_ENDED_BY_POSTMASTER = (Kind.POSTGRES, POSTGRES_CHILD)
+
+_RUNNING_STATES = (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF, ProgramState.STOPPING)
+
+
+class SupervisorStartError(StandfestError):
+    """A node's supervisord could not be started."""
+
+
+async def programs(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
+    """The node's programs; None where its supervisord does not answer."""
+    try:
+        return await cluster.supervisor(node).programs()
+    except UnreachableError:
+        return None
+
+
+async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) -> None:
+    """Start the node's supervisord where it does not run; what its dead predecessor left behind is ended first."""
+    if await programs(cluster, node) is not None:
+        return
+    await end_all_processes(cluster, node)
+    home = cluster.node_home(node)
+    _raise_open_files()
+    started = await asyncio.to_thread(_run_supervisord, home, binaries)
+    if started.returncode != 0:
+        complaint = (started.stderr or started.stdout).strip().splitlines()
+        raise SupervisorStartError(
+            f"{node.name}: supervisord did not start: {complaint[-1] if complaint else 'no message'}; "
+            f"see {home.logs / 'supervisor.log'}"
+        )
+    deadline = time.monotonic() + _SUPERVISOR_START_S
+    while await programs(cluster, node) is None:
+        if time.monotonic() >= deadline:
+            raise NotReadyError(f"{node.name}: supervisord does not answer; see {home.logs / 'supervisor.log'}")
+        await asyncio.sleep(_POLL_S)
+
+
+def _run_supervisord(home: NodeHome, binaries: Binaries) -> subprocess.CompletedProcess[str]:
+    """It goes into the background by itself, once it has read its configuration and bound its port."""
+    return subprocess.run(
+        [binaries.python, *supervisord_arguments(home)],
+        cwd=home.run,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_SUPERVISOR_START_S,
+        check=False,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What the parts inherit: nothing of the caller's but what they need to find their way."""
+    kept = {name: os.environ[name] for name in ("HOME", "PATH", "USER", "LOGNAME") if name in os.environ}
+    return {**kept, "LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+def _raise_open_files() -> None:
+    """Each connection is a file: let the parts inherit what the system allows, up to a bound."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: float = _STOP_S) -> None:
+    """Stop one program in good order, PostgreSQL with its Patroni; what still runs after `timeout_s` is killed."""
+    deadline = time.monotonic() + timeout_s
+    supervisor = cluster.supervisor(node)
+    while any(each.name == program and each.state in _RUNNING_STATES for each in await programs(cluster, node) or ()):
+        if time.monotonic() >= deadline:
+            break
+        await supervisor.stop(program)
+        await asyncio.sleep(_POLL_S)
+    left = _processes_of_program(cluster, node, program)
+    if program == Kind.PATRONI and left:
+        # Patroni was not there to stop it: fast shutdown first, as Patroni would.
+        send(_postmaster(cluster.node_home(node)), signal.SIGINT)
+        await all_ended(left, max(2.0, deadline - time.monotonic()))
+    await kill(running(left))
+
+
+async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
+    """Kill one program without warning and without a restart by its supervisor."""
+    processes = _processes_of_program(cluster, node, program)
+    # Frozen first: the request to stop, which keeps supervisor from restarting it, must not be heard as one.
+    send(processes, signal.SIGSTOP)
+    if await programs(cluster, node) is not None:
+        await cluster.supervisor(node).stop(program)
+    await kill(processes)
+
+
+async def crash_node(cluster: Cluster, node: Node) -> None:
+    """Kill everything on the node at once, as a loss of power would."""
+    home = cluster.node_home(node)
+    # Everything is frozen before anything dies, so that nothing sees the others go and reacts.
+    send(_everything(home), signal.SIGSTOP)
+    await kill(_everything(home))
+
+
+async def shut_down(cluster: Cluster, node: Node, program_order: Sequence[str]) -> None:
+    """Stop the node's programs in this order, then its supervisord; no process is left."""
+    for program in program_order:
+        await stop_program(cluster, node, program)
+    if await programs(cluster, node) is not None:
+        await cluster.supervisor(node).shutdown()
+    await end_all_processes(cluster, node)
+
+
+async def end_all_processes(cluster: Cluster, node: Node) -> None:
+    """End whatever runs of the node: asked first, and killed where it does not go."""
+    home = cluster.node_home(node)
+    left = _everything(home)
+    if not await all_ended(left, 1.0):
+        send(_postmaster(home), signal.SIGINT)
+        send([own.process for own in processes_of(home) if own.program not in _ENDED_BY_POSTMASTER], signal.SIGTERM)
+        await all_ended(left, _ORPHANS_STOP_S)
+    await kill(_everything(home))
+
+
+def _everything(home: NodeHome) -> list[psutil.Process]:
+    return [own.process for own in processes_of(home)]
+
+
+def _postmaster(home: NodeHome) -> list[psutil.Process]:
+    return [own.process for own in processes_of(home) if own.program == Kind.POSTGRES]
+
+
+def _processes_of_program(cluster: Cluster, node: Node, program: str) -> list[psutil.Process]:
+    return of_program(processes_of(cluster.node_home(node)), program)

@@ -1,0 +1,145 @@
+"""Take the cluster down, leaving no process; hold and release nodes and services on purpose."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from standfest.cluster.binaries import Binaries
+from standfest.cluster.bringup import start_programs, started_service, write_configuration
+from standfest.cluster.handle import Cluster
+from standfest.cluster.holds import hold, node_is_held, release
+from standfest.cluster.inventory import Kind, Service, programs_of
+from standfest.cluster.observation import Role, State
+from standfest.cluster.observe import observe
+from standfest.cluster.supervision import (
+    crash_node,
+    crash_program,
+    ensure_supervisor,
+    programs,
+    shut_down,
+    stop_program,
+)
+from standfest.cluster.topology import Node
+from standfest.cluster.waiting import Progress, until
+from standfest.errors import StandfestError
+
+_FRONT = (Kind.DOOR, Kind.API, Kind.WORKER)
+
+
+class HeldError(StandfestError):
+    """What should start is held, or has no supervisor to start it."""
+
+
+class UnsupportedServiceError(StandfestError):
+    """This service cannot be stopped or started by itself."""
+
+    exit_code = 2
+
+
+async def take_down(cluster: Cluster, progress: Progress) -> None:
+    """Stop everything in good order: doors first, the primary after its standbys, etcd last."""
+    nodes = cluster.topology.nodes
+    seen = await observe(cluster)
+    primaries = {node.name for node in seen.nodes for service in node.services if service.role is Role.PRIMARY}
+    await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes and workers")
+    standbys = tuple(node for node in nodes if node.name not in primaries)
+    await _stop_kinds(cluster, (Kind.PATRONI,), standbys, progress, "the standby databases")
+    leaders = tuple(node for node in nodes if node.name in primaries)
+    await _stop_kinds(cluster, (Kind.PATRONI,), leaders, progress, "the primary database")
+    progress.doing("stopping etcd and supervision")
+    await asyncio.gather(*(shut_down(cluster, node, (Kind.ETCD.value,)) for node in nodes))
+    progress.done("stopping etcd and supervision")
+
+
+async def _stop_kinds(
+    cluster: Cluster, kinds: tuple[Kind, ...], nodes: tuple[Node, ...], progress: Progress, what: str
+) -> None:
+    progress.doing(f"stopping {what}")
+    await asyncio.gather(
+        *(
+            stop_program(cluster, node, service.program)
+            for node in nodes
+            for service in programs_of(cluster.topology, node)
+            if service.kind in kinds
+        )
+    )
+    progress.done(f"stopping {what}")
+
+
+async def hold_node(cluster: Cluster, node: Node, *, crash: bool, progress: Progress) -> None:
+    """Hold a node down: everything on it stops, in good order or as if its power failed."""
+    hold(cluster.node_home(node))
+    progress.doing(f"stopping {node.name}")
+    if crash:
+        await crash_node(cluster, node)
+    else:
+        order = [service.program for service in reversed(programs_of(cluster.topology, node))]
+        await shut_down(cluster, node, order)
+    progress.done(f"stopping {node.name}")
+
+
+async def release_node(
+    cluster: Cluster,
+    node: Node,
+    files: Mapping[Path, str],
+    binaries: Binaries,
+    timeout_s: float,
+    progress: Progress,
+) -> None:
+    """Start a node again and wait until what is not held by itself on it runs."""
+    release(cluster.node_home(node))
+    write_configuration(cluster, node, files)
+    await ensure_supervisor(cluster, node, binaries)
+    await start_programs(cluster, [node], tuple(Kind))
+
+    async def missing() -> str:
+        seen = next(each for each in (await observe(cluster)).nodes if each.name == node.name)
+        return "; ".join(
+            f"{node.name}/{service.name} is {service.state}"
+            for service in seen.services
+            if not service.held and service.state is not State.RUNNING
+        )
+
+    await until(f"the services of {node.name}", missing, timeout_s, progress)
+
+
+async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progress: Progress) -> None:
+    """Hold a service down until it is started again; PostgreSQL and its Patroni only go together."""
+    _refuse_supervisor(service)
+    node = cluster.topology.node(service.node)
+    hold(cluster.node_home(node), service.program)
+    progress.doing(f"stopping {service.full_name}")
+    if crash:
+        await crash_program(cluster, node, service.program)
+    else:
+        await stop_program(cluster, node, service.program)
+    progress.done(f"stopping {service.full_name}")
+
+
+async def release_service(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> None:
+    """Start a service again, held or not, and wait until it runs."""
+    _refuse_supervisor(service)
+    node = cluster.topology.node(service.node)
+    home = cluster.node_home(node)
+    if node_is_held(home):
+        raise HeldError(f"{node.name} is held as a whole; start it with: standfest node start {node.name}")
+    if await programs(cluster, node) is None:
+        raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: standfest up")
+    release(home, service.program)
+    await cluster.supervisor(node).start(service.program)
+
+    async def missing() -> str:
+        seen = started_service(service, await observe(cluster))
+        return (
+            "" if seen.state is State.RUNNING else f"it is {seen.state}{': ' + seen.evidence if seen.evidence else ''}"
+        )
+
+    await until(service.full_name, missing, timeout_s, progress)
+
+
+def _refuse_supervisor(service: Service) -> None:
+    if service.kind is Kind.SUPERVISOR:
+        raise UnsupportedServiceError(
+            f"{service.full_name} keeps the node's services up and stops only with them: "
+            f"standfest node stop {service.node}"
+        )

@@ -1,0 +1,38 @@
+"""Waiting for a condition: with a deadline, saying what is waited for, and failing with the last evidence."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from standfest.errors import StandfestError
+
+_POLL_S = 0.15
+
+
+class NotReadyError(StandfestError):
+    """Something did not become ready before its deadline."""
+
+
+class Progress(Protocol):
+    """Where a long command says what it is doing."""
+
+    def doing(self, what: str) -> None:
+        """`what` has begun, and is waited for."""
+
+    def done(self, what: str) -> None:
+        """`what` is reached."""
+
+
+async def until(what: str, missing: Callable[[], Awaitable[str]], timeout_s: float, progress: Progress) -> None:
+    """Ask `missing` again and again until it answers "" (nothing is missing any more).
+
+    NotReadyError names what was waited for and what was missing at the last look.
+    """
+    progress.doing(what)
+    deadline = time.monotonic() + timeout_s
+    while gap := await missing():
+        if time.monotonic() >= deadline:
+            raise NotReadyError(f"waited {timeout_s:.0f} s for {what}: {gap}")
+        await asyncio.sleep(_POLL_S)
+    progress.done(what)

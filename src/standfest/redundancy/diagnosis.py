@@ -1,0 +1,105 @@
+"""What is wrong, how that is known, and what to do next: drawn purely from what was seen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from standfest.cluster.inventory import Kind
+from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault."""
+
+    fault: str
+    evidence: str
+    next_command: str
+
+
+def diagnose(seen: Observation) -> tuple[Finding, ...]:
+    """The faults, the widest first: what explains others stands before them."""
+    return (*_cluster_findings(seen), *(finding for node in seen.nodes for finding in _node_findings(node)))
+
+
+def _cluster_findings(seen: Observation) -> Iterator[Finding]:
+    if all(service.state is State.LOST for node in seen.nodes for service in node.services if not service.held):
+        yield Finding("the cluster is down", "no supervisor answers and no process runs", "standfest up")
+        return
+    etcd = [service for node in seen.nodes for service in node.of_kind(Kind.ETCD)]
+    members = sum(service.state is State.RUNNING for service in etcd)
+    if members < len(etcd) // 2 + 1:
+        yield Finding(
+            "etcd has no quorum: Patroni can neither keep nor choose a primary for long",
+            f"{members} of {len(etcd)} members can commit",
+            "standfest up",
+        )
+    primaries = [
+        f"{node.name}/{service.name}"
+        for node in seen.nodes
+        for service in node.services
+        if service.role is Role.PRIMARY
+    ]
+    if len(primaries) > 1:
+        evidence = f"{' and '.join(primaries)} both say that they are primary"
+        yield Finding("more than one primary database", evidence, "standfest logs patroni")
+    if not primaries:
+        yield Finding("no primary database: no order can be written", _postgres_states(seen), "standfest logs patroni")
+    elif not any(service.role is Role.STANDBY for node in seen.nodes for service in node.services):
+        yield Finding(
+            "no standby protects the primary: strict mode lets no order commit",
+            _postgres_states(seen),
+            "standfest logs patroni",
+        )
+    apis = [service for node in seen.nodes for service in node.of_kind(Kind.API)]
+    doors = [service for node in seen.nodes for service in node.of_kind(Kind.DOOR)]
+    if apis and not any(service.ready for service in doors):
+        ready = sum(service.ready for service in apis)
+        evidence = f"{ready} of {len(apis)} API processes want traffic, and no door says that it has one behind it"
+        yield Finding("no door takes orders", evidence, "standfest logs door" if ready else "standfest logs api")
+    if not seen.strict:
+        evidence = "Patroni's shared configuration lacks synchronous_mode: quorum or synchronous_mode_strict"
+        yield Finding("orders could be acknowledged on one copy", evidence, "standfest up")
+    if seen.paused:
+        yield Finding("automatic failover is switched off", "Patroni says that it is paused", "patronictl resume")
+
+
+def _postgres_states(seen: Observation) -> str:
+    servers = [(node, service) for node in seen.nodes for service in node.of_kind(Kind.POSTGRES)]
+    return ", ".join(f"{node.name} is {service.role or service.state}" for node, service in servers)
+
+
+def _node_findings(node: SeenNode) -> Iterator[Finding]:
+    if node.held:
+        yield Finding(
+            f"{node.name} is held down on purpose", "its hold marker is set", f"standfest node start {node.name}"
+        )
+        return
+    supervisor = next((service for service in node.services if service.kind is Kind.SUPERVISOR), None)
+    if supervisor is not None and supervisor.state is not State.RUNNING:
+        alive = [service.name for service in node.services if service.pid is not None and service is not supervisor]
+        evidence = f"{supervisor.evidence}; still running there: {', '.join(alive) or 'nothing'}"
+        yield Finding(f"nothing supervises {node.name}: what dies there stays dead", evidence, "standfest up")
+    for service in node.services:
+        if service is not supervisor:
+            yield from _service_findings(node, service)
+
+
+def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]:
+    full_name = f"{node.name}/{service.name}"
+    if service.held:
+        evidence = "its hold marker is set"
+        yield Finding(f"{full_name} is held on purpose", evidence, f"standfest service start {full_name}")
+    elif service.state is State.STOPPED:
+        evidence = "its supervisor was told to stop it, or never to start it"
+        yield Finding(f"{full_name} is stopped", evidence, f"standfest service start {full_name}")
+    elif service.state is not State.RUNNING:
+        evidence = service.evidence or f"its process {service.pid or 'does not run'}"
+        yield Finding(f"{full_name} is {service.state}", evidence, f"standfest logs {full_name}")
+    elif not service.ready and service.kind is Kind.API:
+        yield Finding(f"{full_name} takes no requests", service.evidence, f"standfest logs {full_name}")
+    elif service.role is Role.REPLICA:
+        yield Finding(
+            f"{full_name} does not protect orders (yet)",
+            "it is not streaming, or the primary's quorum does not name it",
+            f"standfest logs {full_name}",
+        )

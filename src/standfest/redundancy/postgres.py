@@ -1,0 +1,169 @@
+"""PostgreSQL under Patroni: quorum-synchronous and strict, credentials on every connection, failover at once.
+
+Options: https://patroni.readthedocs.io/en/latest/ (dynamic and YAML configuration; JSON is YAML) and the
+documentation of PostgreSQL 18.
+"""
+
+import ipaddress
+import json
+
+from standfest.cluster.topology import Topology
+from standfest.redundancy.site import Site
+
+LOOP_WAIT_S = 2
+"""How often Patroni looks after its member: halving it costs idle CPU and wins a second at most in a failover."""
+
+_TTL_S = 20
+"""Patroni's smallest ttl; LOOP_WAIT_S + 2 · _RETRY_TIMEOUT_S must not exceed it."""
+
+_RETRY_TIMEOUT_S = 3
+"""Patroni's smallest retry_timeout."""
+
+_STOP_TIMEOUT_S = 10
+"""A primary that does not stop by then is killed, so that a switchover ends."""
+
+
+def render_patroni(site: Site) -> str:
+    """The configuration file of the node's Patroni; it holds passwords."""
+    topology, node = site.topology, site.node
+    ports = topology.ports
+    settings = {
+        "scope": topology.name,
+        "namespace": "/standfest/",
+        "name": node.name,
+        "restapi": {
+            "listen": f"{node.address}:{ports.patroni}",
+            "connect_address": f"{node.address}:{ports.patroni}",
+            "authentication": {"username": "patroni", "password": site.passwords["patroni-rest"]},
+        },
+        "etcd3": {
+            "hosts": [f"{other.address}:{ports.etcd_client}" for other in topology.nodes],
+            "protocol": "https",
+            "cacert": str(site.secrets.authority),
+            "cert": str(site.secrets.certificate("client")),
+            "key": str(site.secrets.key("client")),
+        },
+        "bootstrap": {"dcs": dynamic_settings(topology), "initdb": _initdb(site.binaries.postgres_major)},
+        "postgresql": {
+            "listen": f"{node.address}:{ports.postgres}",
+            "connect_address": f"{node.address}:{ports.postgres}",
+            "data_dir": str(site.home.postgres),
+            "bin_dir": str(site.binaries.postgres_bin),
+            "pgpass": str(site.home.run / "pgpass"),
+            "pg_hba": _host_based_authentication(topology),
+            "basebackup": [{"checkpoint": "fast"}],
+            "authentication": {
+                "superuser": _login("postgres", site.passwords["postgres-superuser"]),
+                "replication": _login("replicator", site.passwords["postgres-replicator"]),
+                "rewind": _login("rewinder", site.passwords["postgres-rewinder"]),
+            },
+            "parameters": _local_parameters(site),
+        },
+    }
+    return json.dumps(settings, indent=2) + "\n"
+
+
+def dynamic_settings(topology: Topology) -> dict[str, object]:
+    """What Patroni keeps in etcd for all members alike: set at bootstrap, brought up to date at every `up`."""
+    return {
+        "ttl": _TTL_S,
+        "loop_wait": LOOP_WAIT_S,
+        "retry_timeout": _RETRY_TIMEOUT_S,
+        "synchronous_mode": "quorum",
+        "synchronous_mode_strict": True,
+        "synchronous_node_count": 1,
+        # Without etcd the primary stays primary as long as every member answers it.
+        "failsafe_mode": True,
+        # A crashed postmaster is a failover, never a crash recovery that shows unreplicated rows.
+        "primary_start_timeout": 0,
+        "primary_stop_timeout": _STOP_TIMEOUT_S,
+        "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": _shared_parameters(topology)},
+    }
+
+
+def _shared_parameters(topology: Topology) -> dict[str, object]:
+    return {
+        # what an acknowledgement rests on
+        "fsync": "on",
+        "full_page_writes": "on",
+        "synchronous_commit": "on",
+        "restart_after_crash": "off",
+        # size
+        "max_connections": topology.postgres.max_connections,
+        "shared_buffers": f"{topology.postgres.shared_buffers_mib}MB",
+        "io_method": "sync",  # no pool of I/O workers: three processes less on each node
+        "autovacuum_max_workers": 2,
+        "jit": "off",
+        # replication
+        "max_wal_senders": 10,
+        "max_replication_slots": 10,
+        "wal_keep_size": "128MB",
+        "max_wal_size": "1GB",
+        "max_slot_wal_keep_size": "4GB",  # a node held for days must not fill the primary's disk
+        "wal_sender_timeout": "10s",
+        "wal_receiver_timeout": "10s",
+        # a peer that vanished without a word
+        "tcp_keepalives_idle": 5,
+        "tcp_keepalives_interval": 2,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": 10000,
+        # who may log in, and what the log must not repeat: orders carry names and addresses
+        "password_encryption": "scram-sha-256",
+        "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
+        "log_parameter_max_length": 0,
+        "log_parameter_max_length_on_error": 0,
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+    }
+
+
+def _local_parameters(site: Site) -> dict[str, object]:
+    return {
+        # TCP only: three servers on one machine could meet in a socket directory, and paths may be too long for one.
+        "unix_socket_directories": "",
+        # A postmaster outlives the Patroni that started it and that Patroni's pipe to supervisor.
+        "logging_collector": "on",
+        "log_directory": str(site.home.logs),
+        "log_filename": "postgres-%a.log",
+        "log_file_mode": "0600",
+        "log_rotation_age": "1d",
+        "log_truncate_on_rotation": "on",
+        "cluster_name": site.home.fingerprint,
+    }
+
+
+def _host_based_authentication(topology: Topology) -> list[str]:
+    rules = []
+    for source in _sources(topology):
+        rules += [
+            f"host replication replicator {source} scram-sha-256",
+            f"host all postgres,rewinder {source} scram-sha-256",
+            f"host standfest standfest_owner,standfest_app {source} scram-sha-256",
+        ]
+    return rules
+
+
+def _sources(topology: Topology) -> list[str]:
+    """Where connections come from: the nodes, and on loopback whatever address the kernel picks there."""
+    addresses = [ipaddress.ip_address(node.address) for node in topology.nodes]
+    if all(address.is_loopback for address in addresses):
+        return ["127.0.0.0/8"]
+    return [f"{address}/32" for address in addresses]
+
+
+def _initdb(postgres_major: int) -> list[object]:
+    options: list[object] = [{"encoding": "UTF8"}, "data-checksums"]
+    if postgres_major >= 17:
+        # Sorting does not change with the machine's C library, so a standby elsewhere cannot disagree on an index.
+        return [
+            *options,
+            {"locale-provider": "builtin"},
+            {"builtin-locale": "C.UTF-8"},
+            {"locale": "C.UTF-8"},
+        ]
+    return [*options, {"locale": "C.UTF-8"}]
+
+
+def _login(user: str, password: str) -> dict[str, str]:
+    return {"username": user, "password": password}
