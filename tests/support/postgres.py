@@ -68,6 +68,16 @@ def postgres_bin() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
+# The project may lie below root's home (mode 0700), where nobody else can search: this one capability lets nobody do
+# so. The secure bit is for access(2), which PostgreSQL asks about its own programs, and which otherwise drops it.
+_SEARCH_ANYWHERE = (
+    "--inh-caps=-all,+dac_read_search",
+    "--ambient-caps=-all,+dac_read_search",
+    "--bounding-set=-all,+dac_read_search",
+    "--securebits=+no_setuid_fixup",
+)
+
+
 @dataclass(frozen=True)
 class _Unprivileged:
     """How PostgreSQL's programs are started so that they do not run as root."""
@@ -83,7 +93,7 @@ class _Unprivileged:
         namespace = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
         if subprocess.run([*namespace, "true"], check=False, capture_output=True, timeout=10).returncode == 0:
             return cls(namespace, None)
-        return cls(("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"), 65534)
+        return cls(("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *_SEARCH_ANYWHERE, "--"), 65534)
 
     def command(self, program: Path, *args: str, dies_with_us: bool = False) -> list[str]:
         # setpriv comes last: entering a user namespace clears an earlier parent-death signal.
