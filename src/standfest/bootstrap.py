@@ -11,7 +11,10 @@ from standfest.domain.agreement import Merchant
 from standfest.errors import StandfestError
 from standfest.intake.intake import Intake
 from standfest.intake.receipts import Signer
+from standfest.interfaces.api.app import create_app
+from standfest.interfaces.api.server import listen, serve
 from standfest.interfaces.api.services import Services
+from standfest.sales.worker import run_worker
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
 
@@ -117,18 +120,29 @@ def database(configuration: Configuration) -> Database:
     return Database(settings)
 
 
-def run_api(configuration: Configuration) -> None:
-    """Runs an API process until SIGTERM; what it has begun is finished."""
+async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
+    """Runs an API process until `stop` is set and what it has begun is finished.
+
+    Raises:
+        ConfigurationUnusable: a file cannot be read, or the address cannot be listened on.
+    """
     plane = order_plane(configuration)
-    listen = configuration.api.host
-    asyncio.run(_serve_api(plane, listen))
-
-
-async def _serve_api(plane: OrderPlane, listen: Host) -> None:
+    address = configuration.api.host
+    try:
+        listener = listen(address.address, address.port)
+    except OSError as error:
+        detail = f"cannot listen on {configuration.api.listen}: {error.strerror}; see who has it with `ss -ltnp`"
+        raise ConfigurationUnusable(detail) from error
     refreshing = asyncio.create_task(plane.catalogue.run())
     try:
-        await serve(create_app(plane.services), listen.address, listen.port)
+        await serve(create_app(plane.services), listener, stop)
     finally:
         refreshing.cancel()
         await asyncio.wait({refreshing})
         await plane.database.close()
+
+
+async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> None:
+    """Runs a worker until `stop` is set and its batch is ended."""
+    address = configuration.worker.host
+    await run_worker(database(configuration), address.address, address.port, stop)

@@ -17,6 +17,10 @@ COMMANDS = {
     "logs": "standfest.cli.logs:logs",
     "node": "standfest.cli.hold:node",
     "service": "standfest.cli.hold:service",
+    "client": "standfest.cli.client:client",
+    "replay": "standfest.cli.replay:replay",
+    "demo": "standfest.cli.demo:demo",
+    "serve": "standfest.cli.serve:serve",
 }
 """Command to `module:object`. A module is imported when its command is used, so that each starts quickly."""
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import signal
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import click
+import uvloop
 
 from standfest import bootstrap
-from standfest.sales.worker import run_worker
 from standfest.telemetry.logs import configure_logs
 
 _config = click.option(
@@ -29,19 +30,23 @@ def serve() -> None:
 @_config
 def api(file: Path) -> None:
     """Answer HTTP requests until SIGTERM."""
-    bootstrap.run_api(bootstrap.Configuration.from_file(file))
+    _run(bootstrap.serve_api, file)
 
 
 @serve.command(epilog="Example: standfest serve worker --config ~/.standfest/nodes/n1/config/worker.toml")
 @_config
 def worker(file: Path) -> None:
     """Do what is to be done for orders in the background until SIGTERM."""
-    asyncio.run(_work(bootstrap.Configuration.from_file(file)))
+    _run(bootstrap.serve_worker, file)
 
 
-async def _work(configuration: bootstrap.Configuration) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    host = configuration.worker.host
-    await run_worker(bootstrap.database(configuration), host.address, host.port, stop)
+def _run(process: Callable[[bootstrap.Configuration, asyncio.Event], Coroutine[None, None, None]], file: Path) -> None:
+    configuration = bootstrap.Configuration.from_file(file)
+
+    async def until_told_to_stop() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await process(configuration, stop)
+
+    uvloop.run(until_told_to_stop())
