@@ -214,7 +214,7 @@ def with_reference(database: TestDatabase, order_id: UUID, customer: str, extern
     """Gives a stored order its references."""
     query(
         database,
-        f"UPDATE orders SET customer_reference = '{customer}', external_reference = '{external}'"  # noqa: S608 - constants
+        f"UPDATE orders SET customer_reference = '{customer}', external_reference = '{external}'"
         f" WHERE order_id = '{order_id}' RETURNING 1",
     )
 
