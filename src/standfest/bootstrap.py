@@ -67,9 +67,16 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
             ConfigurationUnusable: it is missing, or something in it is not as expected.
         """
         try:
-            return msgspec.toml.decode(file.read_bytes(), type=cls)
+            return msgspec.toml.decode(file.read_bytes(), type=cls, dec_hook=_decode)
         except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
             raise ConfigurationUnusable(f"{file}: {error}; `standfest up` writes it anew") from error
+
+
+def _decode(wanted: type[object], value: object) -> object:
+    """What msgspec does not decode by itself: paths."""
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"cannot decode {wanted}")
 
 
 class OrderPlane(msgspec.Struct, frozen=True):

@@ -1,5 +1,113 @@
-"""Give up root."""
+"""Giving up root: PostgreSQL refuses to run as root, so the whole command line runs as somebody else.
+
+Done once, before anything else is imported, for every command alike, so that all of them see the same files and may
+signal the same processes. Two ways, each tried out with this very interpreter before it is taken:
+
+1. a user namespace in which the caller is `nobody`: files keep their owner, a program below /root stays reachable;
+2. where namespaces are refused (chroots, some containers): the user id of `nobody` itself. The home is given to that
+   user. Where a directory on the way belongs to root alone (/root has mode 0700), the one capability to pass through
+   it is kept.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from standfest.errors import StandfestError
+
+NOBODY = 65534
+"""User and group id of `nobody` and `nogroup` on Debian; nothing else of the system should belong to them."""
+
+_MARK = "STANDFEST_GAVE_UP_ROOT"
+"""Set when the command line is executed anew, so that a way that does not work is not taken again and again."""
+
+_PROBE_TIMEOUT_S = 20
+
+_PROBE = """\
+import os, pathlib, sys, tempfile
+import standfest.cli.main
+with tempfile.TemporaryFile(dir=sys.argv[1]):
+    sys.exit(0 if os.geteuid() != 0 else 1)
+"""
+
+_OWN_FILES = ("topology.toml", "secrets", "lock", "nodes")
+
+
+class PrivilegeError(StandfestError):
+    """The command cannot run as root, and cannot run as anybody else either."""
 
 
 def give_up_root() -> None:
-    """Placeholder."""
+    """Execute the command line anew as an unprivileged user where it runs as root; PrivilegeError where none works."""
+    if os.geteuid() != 0:
+        return
+    if _MARK in os.environ:
+        raise PrivilegeError("still root after giving root up; start it as an ordinary user")
+    home = _home()
+    for prefix in _ways(home):
+        if _works(prefix, home):
+            # `sys.orig_argv` is how this interpreter was called: -m, -X and all.
+            command = [*prefix, sys.executable, *sys.orig_argv[1:]]
+            os.execvpe(command[0], command, {**os.environ, _MARK: "1"})  # noqa: S606 - there is no shell to avoid
+    raise PrivilegeError(
+        "PostgreSQL refuses to run as root, and neither a user namespace (unshare) nor another user (setpriv) works "
+        f"here; run standfest as an ordinary user who may read {Path(sys.prefix)} and write STANDFEST_HOME ({home})"
+    )
+
+
+def _home() -> Path:
+    """As cluster.home has it; root's own ~ stays meant, whoever runs the command in the end."""
+    configured = os.environ.get("STANDFEST_HOME")
+    home = (Path(configured) if configured else Path.home() / ".standfest").expanduser().resolve()
+    os.environ["STANDFEST_HOME"] = str(home)
+    return home
+
+
+def _ways(home: Path) -> Iterator[Sequence[str]]:
+    """The ways to run a command as somebody else, the best one first; what a way needs is done when it is asked for."""
+    unshare, setpriv = shutil.which("unshare"), shutil.which("setpriv")
+    namespace = [unshare, "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"] if unshare else []
+    given_away = home.exists() and home.stat().st_uid == NOBODY
+    if namespace and not given_away:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        yield namespace
+    if setpriv:
+        _give_away(home)
+        identity = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        yield [*identity, "--inh-caps=-all", "--"]
+        yield [*identity, "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--"]
+
+
+def _works(prefix: Sequence[str], home: Path) -> bool:
+    """Whether this interpreter runs that way, finds the product, and can write the home."""
+    try:
+        probe = subprocess.run(
+            [*prefix, sys.executable, "-c", _PROBE, str(home)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return probe.returncode == 0
+
+
+def _give_away(home: Path) -> None:
+    """Let `nobody` own the home; a directory that is not a cluster's home is never touched."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_uid == NOBODY:
+        return
+    strangers = sorted(entry.name for entry in home.iterdir() if entry.name not in _OWN_FILES)
+    if strangers and not (home / "topology.toml").exists():
+        raise PrivilegeError(
+            f"{home} holds {strangers[0]}, which is not Standfest's; set STANDFEST_HOME to another folder"
+        )
+    for directory, _, files in os.walk(home):
+        for path in (Path(directory), *(Path(directory, name) for name in files)):
+            if stat.S_ISREG(path.lstat().st_mode) or path.is_dir():
+                os.chown(path, NOBODY, NOBODY, follow_symlinks=False)

@@ -1,6 +1,7 @@
 """Ask every part of the cluster how it is, all at once; nothing is remembered from one time to the next."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -141,20 +142,29 @@ async def _first_answer(questions: Sequence[Callable[[], Awaitable[T]]]) -> T | 
     return None
 
 
+class _Dependency(msgspec.Struct, frozen=True):
+    name: str
+    state: str
+
+
 class _Health(msgspec.Struct, frozen=True):
-    database: str = ""
+    dependencies: tuple[_Dependency, ...]
 
 
 async def _order_health(cluster: Cluster) -> dict[str, str]:
+    """What the API processes say of their dependencies, through the first door that has one behind it."""
+
     async def ask(url: str) -> dict[str, str]:
         answer = await cluster.asker.ask("GET", url)
         try:
-            return {"database": msgspec.json.decode(answer.body, type=_Health).database}
+            health = msgspec.json.decode(answer.body, type=_Health)
         except msgspec.MsgspecError as error:
             raise UnreachableError(f"{url} answered {answer.status} without a health document") from error
+        return {dependency.name: dependency.state for dependency in health.dependencies}
 
-    urls = [f"http://{door.address}:{door.port}/v1/health" for door in cluster.topology.doors]
-    return await _first_answer([lambda url=url: ask(url) for url in urls]) or {}  # type: ignore[misc]
+    doors = cluster.topology.doors
+    urls = [f"http://{door.address}:{door.port}/v1/health" for door in doors]
+    return await _first_answer([functools.partial(ask, url) for url in urls]) or {}
 
 
 def _seen_node(cluster: Cluster, node: Node, heard: _Heard, counted: set[str]) -> SeenNode:
