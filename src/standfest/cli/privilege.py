@@ -79,7 +79,7 @@ def _ways(home: Path) -> Iterator[Sequence[str]]:
         _give_away(home)
         identity = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         yield [*identity, "--inh-caps=-all", "--"]
-        # The secure bit: access(2), which PostgreSQL asks about its own programs, would otherwise ignore the capability.
+        # The secure bit: access(2), which PostgreSQL asks about its own programs, would else ignore the capability.
         search = [f"--{which}=-all,+dac_read_search" for which in ("inh-caps", "ambient-caps", "bounding-set")]
         yield [*identity, *search, "--securebits=+no_setuid_fixup", "--"]
 
