@@ -2,11 +2,12 @@
 
 import math
 
+import msgspec
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from standfest.interfaces.api import cancellations, changes, health, order_lists, orders, products, stock
+from standfest.interfaces.api import cancellations, changes, health, openapi, order_lists, orders, products, stock
 from standfest.interfaces.api.authentication import authenticate
 from standfest.interfaces.api.edge import Edge
 from standfest.interfaces.api.errors import HANDLERS
@@ -30,6 +31,7 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     stock.read_stock,
     stock.put_stock,
     changes.list_changes,
+    openapi.openapi,
     health.live,
     health.ready,
     health.health,
@@ -45,6 +47,7 @@ def create_app(services: Services) -> Edge:
         "services": services,
         "readiness": readiness,
         "metrics": metrics,
+        "openapi": msgspec.json.encode(openapi.document(ROUTES)),
         "database_probe": DatabaseProbe(services),
     }
     app = Litestar(

@@ -13,9 +13,10 @@ Shape = TypeVar("Shape")
 
 # msgspec 0.22 reports one fault at a time as "MESSAGE - at `$.lines[0].sku`"; the path is left out at the root.
 # Names in a path are those of struct fields, so only the name of an unknown field is up to the client.
-_MESSAGE = re.compile(r"(?P<message>.*?)(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
+_AT = re.compile(r" - at `(?P<path>\$[^`]*)`\Z")
+_NAME_LENGTH_MAX = 200
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*)`(?: - at `(?P<path>\$[^`]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
 _PATTERN = re.compile(r"Expected `str` matching regex '(?P<pattern>.*)'", re.DOTALL)
 
@@ -47,11 +48,13 @@ def shape(value: Any, type_: type[Shape]) -> Shape:
 
 def translate(text: str) -> Fault:
     """The fault that a message of msgspec's ValidationError speaks of."""
-    if unknown := _UNKNOWN.fullmatch(text):
-        path = (*_steps(unknown["path"]), unknown["name"])
-        return Fault(pointer(path), "unknown-field", "there is no such field here")
-    match = _MESSAGE.fullmatch(text)
-    message, path = (match["message"], _steps(match["path"])) if match else (text, ())
+    message, path = text, ()
+    if at := _AT.search(text):
+        message, path = text[: at.start()], _steps(at["path"])
+    if unknown := _UNKNOWN.fullmatch(message):
+        name = unknown["name"]
+        where = pointer((*path, name)) if len(name) <= _NAME_LENGTH_MAX else pointer(path)
+        return Fault(where, "unknown-field", "there is no such field here")
     if missing := _MISSING.fullmatch(message):
         return Fault(pointer((*path, missing["name"])), "missing", "this field is required")
     if pattern := _PATTERN.fullmatch(message):

@@ -12,8 +12,11 @@ from standfest.interfaces.api.problems import MEDIA_TYPE, Problem
 
 HEADER_BYTES_MAX = 32 * 1024
 """Request line and headers."""
+DISCARD_BYTES_MAX = 8 * 1024 * 1024
+"""A client that is still sending when its answer is ready (413) is listened to for so long: a connection that
+is closed under it would take the answer with it."""
 HEADER_TIMEOUT_S = 10.0
-"""From a connection's or request's first sign to the end of its headers."""
+"""From a connection's or request's first sign to the end of its headers; also for a body nobody waits for."""
 
 _REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
@@ -25,6 +28,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_headers = False
         self._header_bytes = 0
+        self._discarded_bytes = 0
         self._alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -51,6 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_headers = True
         self._header_bytes = 0
+        self._discarded_bytes = 0
         self._set_alarm()
 
     def on_headers_complete(self) -> None:
@@ -58,6 +63,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._clear_alarm()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hands the body on, or drops it where the answer does not wait for it."""
+        if not self.cycle.response_complete:
+            super().on_body(body)
+            return
+        if self._discarded_bytes == 0:
+            self._set_alarm()
+        self._discarded_bytes += len(body)
+        if self._discarded_bytes > DISCARD_BYTES_MAX:
+            self.transport.close()
+
+    def on_message_complete(self) -> None:
+        """The request is there, answered or not."""
+        self._clear_alarm()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is not HTTP/1.1, and ends the connection."""
