@@ -18,7 +18,7 @@ from standfest.sales.worker import run_worker
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
 
-ORDER_DEADLINE_S = 2.0
+ORDER_DEADLINE_S = 4.0
 """An order is answered after so long, whatever is known by then."""
 ORDERS_UNDER_WAY_MAX = 512
 

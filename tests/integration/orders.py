@@ -62,7 +62,7 @@ def order(key: str, *lines: tuple[Product, int], client: UUID = CLIENT) -> Order
     return agree(submission, {product.sku: product for product, _ in lines}, MERCHANT)
 
 
-async def place_one(pool: Database, wanted: Order, deadline_s: float = 5) -> Placement:
+async def place_one(pool: Database, wanted: Order, deadline_s: float = 30) -> Placement:
     """Places one order and expects a placement."""
     [outcome] = await place(pool, [wanted], Deadline.after(deadline_s))
     assert isinstance(outcome, Placement)

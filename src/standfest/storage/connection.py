@@ -54,9 +54,11 @@ class Connection(AsyncConnection[TupleRow]):
     opened_at: float = 0.0
     host: Host
     sync_wait_cut_short = False
+    abandoned = False
 
     def abandon(self) -> None:
         """Shuts the socket down: whoever waits on it fails at once. Nothing is sent to the server."""
+        self.abandoned = True
         shut_socket(self)
 
     async def cancel_safe(self, *, timeout: float = 0.0) -> None:

@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from standfest.storage.connection import Connection, DatabaseSettings
+from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.statements import statement
+
+ATTEMPT_MIN_S = 0.25
+"""With less time left nothing is begun: it would be abandoned half-way, which costs more than it brings."""
 
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
 _TRY_AGAIN = ("40", "55P03")  # rolled back by the server for the sake of another; lock not available
@@ -29,6 +32,7 @@ class Database:
         self._slots = asyncio.Semaphore(settings.connections_max)
         self._waiting = 0
         self._in_use: set[Connection] = set()
+        self._answered_at = 0.0
 
     @property
     def primary(self) -> str | None:
@@ -82,18 +86,20 @@ class Database:
         """
         connection = await self._take(deadline)
         clock = asyncio.get_running_loop()
+        taken_at = clock.time()
         alarm = clock.call_later(max(deadline.remaining_s, 0), connection.abandon)
         try:
             yield connection
+            self._answered_at = clock.time()
         except psycopg.Error as error:
             if connection.broken or connection.closed or _means_away(error):
-                self._lose(connection)
+                self._lose(connection, taken_at)
                 raise DatabaseUnavailable(f"the database went away: {_first_line(error)}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
                 raise DatabaseUnavailable(f"the database asks to try again: {_first_line(error)}") from error
             raise
         except OutcomeUnknown:
-            self._lose(connection)
+            self._lose(connection, taken_at)
             raise
         finally:
             alarm.cancel()
@@ -104,33 +110,38 @@ class Database:
             raise DatabaseUnavailable(f"{self._waiting} callers already wait for a database connection")
         self._waiting += 1
         try:
-            async with asyncio.timeout(max(deadline.remaining_s, 0)):
+            async with asyncio.timeout(max(deadline.remaining_s - ATTEMPT_MIN_S, 0)):
                 await self._slots.acquire()
         except TimeoutError:
             raise DatabaseUnavailable("no database connection became free in time") from None
         finally:
             self._waiting -= 1
         try:
-            connection = self._usable_idle() or await self._finder.connect(deadline)
+            host = await self._finder.primary(deadline)
+            connection = self._usable_idle(host) or await self._finder.connect(host, deadline)
         except BaseException:
             self._slots.release()
             raise
         self._in_use.add(connection)
         return connection
 
-    def _usable_idle(self) -> Connection | None:
+    def _usable_idle(self, primary: Host) -> Connection | None:
         oldest = asyncio.get_running_loop().time() - self._settings.connection_life_s
         while self._idle:
             connection = self._idle.pop()
-            if connection.host == self._finder.host and connection.opened_at > oldest and not connection.closed:
+            if connection.host == primary and connection.opened_at > oldest and not connection.closed:
                 return connection
             connection.pgconn.finish()
         return None
 
-    def _lose(self, connection: Connection) -> None:
-        """Marks the connection's node as suspect; its idle connections are not used before it answered again."""
-        self._finder.suspect(connection.host)
-        connection.abandon()
+    def _lose(self, connection: Connection, taken_at: float) -> None:
+        """Closes the connection, and looks for the primary again unless it is only slow.
+
+        A node that answered somebody else meanwhile is slow: to leave it, and to connect anew, would make
+        it slower.
+        """
+        if not connection.abandoned or self._answered_at < taken_at:
+            self._finder.suspect(connection.host)
         connection.pgconn.finish()
 
     async def _give_back(self, connection: Connection) -> None:
@@ -150,7 +161,7 @@ class Database:
         try:
             await connection.execute("ROLLBACK")
         except psycopg.Error:
-            self._lose(connection)  # the server rolls back by itself once the connection is gone
+            connection.pgconn.finish()  # the server rolls back by itself once the connection is gone
         finally:
             alarm.cancel()
 

@@ -7,7 +7,7 @@ from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable
 
-_PROBE_TIMEOUT_S = 1.0
+_PROBE_TIMEOUT_S = 3.0  # all nodes are asked at once: one that hangs holds up nobody
 _PAUSE_S = 0.1
 _GRACE_S = 0.1  # for another primary than the one that just failed
 
@@ -28,37 +28,44 @@ class PrimaryFinder:
             self.host = None
             self._suspected = host
 
-    async def connect(self, deadline: Deadline) -> Connection:
-        """A fresh connection to the primary.
+    async def primary(self, deadline: Deadline) -> Host:
+        """The node that is the primary, waiting for it where it is not known.
 
         Raises:
             DatabaseUnavailable: no node answered as a primary before the deadline.
         """
-        while not deadline.passed:
-            host = self.host
-            if host is None:
-                await self._find(deadline)
-                continue
-            with contextlib.suppress(DatabaseUnavailable):
-                connection = await Connection.open(host, self._settings, deadline.remaining_s)
-                if connection.on_primary:
-                    return connection
-                connection.pgconn.finish()
+        while self.host is None and not deadline.passed:
+            if self._search is None or self._search.done():
+                self._search = asyncio.create_task(self._look())
+            await asyncio.wait({self._search}, timeout=deadline.remaining_s)
+            if self._search.done():
+                self._search.result()
+        if self.host is None:
+            raise DatabaseUnavailable("no PostgreSQL node answered as the primary; see `standfest status`")
+        return self.host
+
+    async def connect(self, host: Host, deadline: Deadline) -> Connection:
+        """A fresh connection to what was found to be the primary.
+
+        Raises:
+            DatabaseUnavailable: it does not answer in time, refuses, or is the primary no more.
+        """
+        try:
+            connection = await Connection.open(host, self._settings, deadline.remaining_s)
+        except DatabaseUnavailable:
             self.suspect(host)
-        raise DatabaseUnavailable("no PostgreSQL node answered as the primary; see `standfest status`")
+            raise
+        if not connection.on_primary:
+            connection.pgconn.finish()
+            self.suspect(host)
+            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} is a standby now")
+        return connection
 
     async def close(self) -> None:
         """Ends a search that is under way."""
         if self._search is not None:
             self._search.cancel()
             await asyncio.wait({self._search})
-
-    async def _find(self, deadline: Deadline) -> None:
-        if self._search is None or self._search.done():
-            self._search = asyncio.create_task(self._look())
-        await asyncio.wait({self._search}, timeout=max(deadline.remaining_s, 0))
-        if self._search.done():
-            self._search.result()
 
     async def _look(self) -> None:
         probes = {
@@ -78,6 +85,7 @@ class PrimaryFinder:
                         fallback, end = host, Deadline.after(min(_GRACE_S, end.remaining_s))
         finally:
             for probe in probes:
+                probe.add_done_callback(_primary_of_late)
                 probe.cancel()
         self.host, self._suspected = fallback, None
         if fallback is None:
@@ -92,3 +100,9 @@ def _primary_of(probe: "asyncio.Task[Connection]") -> Host | None:
     host = connection.host if connection.on_primary else None
     connection.pgconn.finish()
     return host
+
+
+def _primary_of_late(probe: "asyncio.Task[Connection]") -> None:
+    """Closes what a probe that nobody waits for any more still brought."""
+    with contextlib.suppress(asyncio.CancelledError):
+        _primary_of(probe)
