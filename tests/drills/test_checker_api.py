@@ -33,7 +33,6 @@ ORDER: dict[str, Any] = {
         }
     ],
     "totals": {"net": "3.00", "gross": "3.57"},
-    "receipt": {"content_hash": "cc", "request_hash": "aa"},
 }
 FOUND = FoundOrder(
     order_id="o1",
@@ -44,8 +43,6 @@ FOUND = FoundOrder(
     net=Decimal(3),
     gross=Decimal("3.57"),
     lines=[FoundLine(1, "A", Decimal("1.5"), Decimal(2), Decimal(3), Decimal("1.5"))],
-    content_hash="cc",
-    request_hash="aa",
 )
 
 Ask = Callable[[Api], Awaitable[Any]]

@@ -35,7 +35,7 @@ SHARE_BEFORE = 1 / 3
 AFTER_WRITES_S = 3.0
 """Orders flow for at least so long after database writes are back."""
 POLL_S = 0.1
-PRODUCTS = 40
+PRODUCTS = 300
 
 
 class DemoFailed(StandfestError):
@@ -132,7 +132,7 @@ def _generator(plan: Plan) -> OrderGenerator:
     # Products of its own: no other run shares their stock, so that it must add up to the piece.
     if plan.orders is not None:
         return FileOrders(plan.orders, run=plan.run)
-    products = make_products(PRODUCTS, seed=1, prefix=f"DEMO-{plan.run}", scarce_share=0.05)
+    products = make_products(PRODUCTS, seed=1, prefix=f"DEMO-{plan.run}", scarce_share=0.1)
     return OrderGenerator(products, seed=1, run=plan.run, traits=SMALL_ORDERS)
 
 

@@ -114,8 +114,6 @@ def read_order(body: Mapping[str, Any]) -> FoundOrder:
             gross=Decimal(body["totals"]["gross"]),
             lines=[_line(line) for line in body["lines"]],
             customer=body["customer"].get("reference"),
-            content_hash=body["receipt"]["content_hash"],
-            request_hash=body["receipt"]["request_hash"],
         )
     except (KeyError, TypeError, InvalidOperation) as error:
         raise CheckerError(
