@@ -28,10 +28,14 @@ _MARK = "STANDFEST_GAVE_UP_ROOT"
 _PROBE_TIMEOUT_S = 20
 
 _PROBE = """\
-import os, pathlib, sys, tempfile
+import os, subprocess, sys, tempfile
 import standfest.cli.main
 with tempfile.TemporaryFile(dir=sys.argv[1]):
-    sys.exit(0 if os.geteuid() != 0 else 1)
+    pass
+# What setpriv can start is not always what its program can start: the parts are started by this interpreter.
+again = "import standfest, sys; sys.exit(sys.base_prefix != sys.argv[1])"
+child = subprocess.run([sys.executable, "-c", again, sys.argv[2]], timeout=10)
+sys.exit(child.returncode or os.geteuid() == 0)
 """
 
 _OWN_FILES = ("topology.toml", "secrets", "lock", "nodes")
@@ -88,7 +92,7 @@ def _works(prefix: Sequence[str], home: Path) -> bool:
     """Whether this interpreter runs that way, finds the product, and can write the home."""
     try:
         probe = subprocess.run(
-            [*prefix, sys.executable, "-c", _PROBE, str(home)],
+            [*prefix, sys.executable, "-c", _PROBE, str(home), sys.base_prefix],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROBE_TIMEOUT_S,

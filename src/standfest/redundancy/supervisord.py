@@ -21,7 +21,7 @@ _LOG_BACKUPS = 2
 _STOP_WAIT_S = {Kind.ETCD: 10, Kind.PATRONI: 30, Kind.API: 15, Kind.WORKER: 15, Kind.DOOR: 10}
 """How long a program may take to stop in good order before it is killed."""
 
-_START_S = {Kind.ETCD: 1, Kind.PATRONI: 2, Kind.API: 2, Kind.WORKER: 2, Kind.DOOR: 1}
+_START_S = {Kind.ETCD: 1, Kind.PATRONI: 5, Kind.API: 5, Kind.WORKER: 5, Kind.DOOR: 1}
 """How long a program must live to count as started."""
 
 
