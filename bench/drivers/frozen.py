@@ -1,6 +1,6 @@
 """How fast each driver lets its caller go when the server is frozen or waits for its standby, and at what cost.
 
-    python -m bench.drivers.frozen
+python -m bench.drivers.frozen
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 import psycopg
 import uvloop
 from psycopg.conninfo import conninfo_to_dict
@@ -32,16 +32,20 @@ class PsycopgProbe:
         self.connection: psycopg.AsyncConnection[Any]
 
     async def connect(self, dsn: str) -> None:
+        """Connect, listening to notices."""
         self.connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="probe")
         self.connection.add_notice_handler(lambda diagnostic: self.notices.append(diagnostic.sqlstate))
 
     async def query(self, statement: str) -> object:
+        """Run one statement."""
         return await self.connection.execute(statement.encode())
 
     def abandon(self) -> None:
+        """Let the waiting caller go without a word to the server."""
         shut_socket(self.connection)
 
     def finish(self) -> None:
+        """Give the connection's resources back."""
         self.connection.pgconn.finish()
 
 
@@ -53,6 +57,7 @@ class AsyncpgProbe:
         self.connection: asyncpg.Connection
 
     async def connect(self, dsn: str) -> None:
+        """Connect, listening to notices."""
         part = conninfo_to_dict(dsn)
         self.connection = await asyncpg.connect(
             host=part["host"], port=int(str(part["port"])), database=part["dbname"], user=part["user"],
@@ -61,12 +66,15 @@ class AsyncpgProbe:
         self.connection.add_log_listener(lambda _, message: self.notices.append(message.sqlstate))
 
     async def query(self, statement: str) -> object:
+        """Run one statement."""
         return await self.connection.execute(statement)
 
     def abandon(self) -> None:
+        """Let the waiting caller go without a word to the server."""
         self.connection.terminate()
 
     def finish(self) -> None:
+        """Give the connection's resources back."""
         self.connection.terminate()
 
 
@@ -191,9 +199,7 @@ async def run(cluster: PostgresCluster) -> None:
 def main() -> None:
     """Start a cluster with one standby and try every case."""
     with start_cluster(standbys=1) as cluster:
-        import psycopg as sync
-
-        with sync.connect(cluster.dsn("standfest_owner"), autocommit=True) as connection:
+        with psycopg.connect(cluster.dsn("standfest_owner"), autocommit=True) as connection:
             connection.execute("CREATE TABLE probe (a int)")
         uvloop.run(run(cluster))
 

@@ -1,6 +1,6 @@
 """Orders a second and CPU an order of each driver, in alternating rounds.
 
-    python -m bench.drivers.measure --rounds 5 --seconds 4
+python -m bench.drivers.measure --rounds 5 --seconds 4
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ async def run_round(driver: str, dsn: str, batch_size: int, flights: int, second
     rng = random.Random()
     for writer in writers:  # prepares the statements
         await writer.write(make_batch(batch_size, rng))
-    made = [make_batch(batch_size, rng) for _ in range(max(64, int(seconds * 12_000 / batch_size) if batch_size > 1 else int(seconds * 2_500)))]
+    made = [
+        make_batch(batch_size, rng)
+        for _ in range(max(64, int(seconds * 12_000 / batch_size) if batch_size > 1 else int(seconds * 2_500)))
+    ]
     gc.collect()
     gc.freeze()  # the prepared batches are not the driver's garbage
     queue = iter(made)
@@ -97,14 +100,17 @@ def clean(cluster: PostgresCluster) -> None:
 
 def report(rounds: list[Round]) -> str:
     """A Markdown table: medians, least and most."""
-    lines = ["| orders × flights | driver | orders/s (min-max) | client CPU µs/order | batch ms p50 |", "|---|---|---|---|---|"]
+    lines = [
+        "| orders x flights | driver | orders/s (min-max) | client CPU µs/order | batch ms p50 |",
+        "|---|---|---|---|---|",
+    ]
     for batch, flights in SHAPES:
-        for driver in WRITERS:
+        for driver in dict.fromkeys(r.driver for r in rounds):
             of = [r for r in rounds if (r.driver, r.batch, r.flights) == (driver, batch, flights)]
             if of:
                 rate = [r.orders_per_s for r in of]
                 lines.append(
-                    f"| {batch} × {flights} | {driver} | {statistics.median(rate):,.0f} "
+                    f"| {batch} x {flights} | {driver} | {statistics.median(rate):,.0f} "
                     f"({min(rate):,.0f}-{max(rate):,.0f}) | {statistics.median(r.cpu_us_per_order for r in of):,.0f} "
                     f"| {statistics.median(r.latency_ms_p50 for r in of):.2f} |"
                 )
@@ -116,6 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--batches", nargs="+", type=int, default=sorted({batch for batch, _ in SHAPES}))
     parser.add_argument("--drivers", nargs="+", default=list(WRITERS), choices=list(WRITERS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -123,7 +130,7 @@ def main() -> None:
     with start_cluster(standbys=2) as cluster:
         dsn = prepare(cluster)
         for number in range(options.rounds):
-            for batch, flights in SHAPES:
+            for batch, flights in [shape for shape in SHAPES if shape[0] in options.batches]:
                 order = options.drivers if number % 2 == 0 else options.drivers[::-1]
                 for driver in order:
                     clean(cluster)

@@ -72,14 +72,6 @@ outbox AS (
 )
 SELECT pg_logical_emit_message(true, 'standfest', ''), current_setting('synchronous_standby_names')"""
 
-# The columns of HEADS and DETAILS by kind: bench code for psycopg wraps them in packed arrays by it.
-HEAD_KINDS = ("uuid", "uuid", "text", "bytea", "bytea", "text", "text", "time", "text", "text", "text",
-              "number", "number", "json")  # fmt: skip
-STOCK_KINDS = ("int", "int")
-DETAIL_KINDS = ("int", "int", "int", "text", "text", "text", "text", "int", "int", "number", "number", "text",
-                "text", "number", "text", "int", "int", "int", "time", "bytea", "bytea", "uuid", "uuid",
-                "time")  # fmt: skip
-
 Columns = list[list[object]]
 
 AGREED = (

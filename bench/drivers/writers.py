@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, Protocol
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # ships no types
 import psycopg
+from psycopg.adapt import Dumper
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.types.numeric import DecimalBinaryDumper, Int8BinaryDumper
+from psycopg.types.array import ListBinaryDumper, ListDumper
+from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.types.string import StrBinaryDumper
 
-from bench.drivers import packed
-from bench.drivers.workload import (
-    DETAIL_KINDS,
-    DETAILS,
-    HEAD_KINDS,
-    HEADS,
-    STOCK,
-    STOCK_KINDS,
-    Batch,
-    Columns,
-    detail_columns,
-)
+from bench.drivers.workload import DETAILS, HEADS, STOCK, Batch, detail_columns
+from standfest.storage.arrays import ArrayDumper
 
 
 class Writer(Protocol):
@@ -40,65 +31,68 @@ class ShortageError(Exception):
 
 
 class PsycopgWriter:
-    """psycopg 3, its own adaptation of lists."""
+    """psycopg 3 with pipelines, prepared statements and the order plane's own adaptation of lists."""
+
+    list_dumper: type[Dumper] = ArrayDumper
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self.connection = connection
 
     @classmethod
     async def connect(cls, dsn: str) -> PsycopgWriter:
+        """Connect, with what has to be registered."""
         connection = await psycopg.AsyncConnection.connect(
             dsn, autocommit=True, prepare_threshold=0, cursor_factory=psycopg.AsyncRawCursor
         )
         # Fixed types, so that a statement is prepared once and not once for each size of integer.
         connection.adapters.register_dumper(int, Int8BinaryDumper)
         connection.adapters.register_dumper(str, StrBinaryDumper)
-        connection.adapters.register_dumper(Decimal, DecimalBinaryDumper)
-        for wrapper, dumper in packed.DUMPERS.items():
-            connection.adapters.register_dumper(wrapper, dumper)
+        connection.adapters.register_dumper(list, cls.list_dumper)
         return cls(connection)
 
-    def parameters(self, kinds: tuple[str, ...], columns: Columns) -> list[Any]:
-        return list(columns)
-
     async def write(self, batch: Batch) -> str:
-        heads, stock, details = (self.connection.cursor(binary=True) for _ in range(3))
+        """Claim, savepoint, stock; then lines, events, outbox, barrier and commit."""
+        control, heads, stock, details = (self.connection.cursor(binary=True) for _ in range(4))
         async with self.connection.pipeline():
-            await heads.execute(b"BEGIN")
-            heads = self.connection.cursor(binary=True)
-            await heads.execute(HEADS, self.parameters(HEAD_KINDS, batch.heads))
-            await details.execute(b"SAVEPOINT lines")
-            await stock.execute(STOCK, self.parameters(STOCK_KINDS, batch.stock))
+            await control.execute(b"BEGIN")
+            await heads.execute(HEADS, batch.heads)
+            await control.execute(b"SAVEPOINT lines")
+            await stock.execute(STOCK, batch.stock)
         refs = {order_id: ref for ref, order_id in await heads.fetchall()}
         if len(await stock.fetchall()) != len(batch.stock[0]):
             raise ShortageError
-        details = self.connection.cursor(binary=True)
         async with self.connection.pipeline():
-            await details.execute(DETAILS, self.parameters(DETAIL_KINDS, detail_columns(batch, refs)))
-            await stock.execute(b"COMMIT")
-        row = await details.fetchone()
-        assert row is not None
-        return str(row[1])
+            await details.execute(DETAILS, detail_columns(batch, refs))
+            await control.execute(b"COMMIT")
+        ((_, names),) = await details.fetchall()
+        return str(names)
 
     async def close(self) -> None:
+        """Close the connection."""
         await self.connection.close()
 
 
-class PackedPsycopgWriter(PsycopgWriter):
-    """psycopg 3 with arrays encoded a column at a time."""
+class TextListsPsycopgWriter(PsycopgWriter):
+    """psycopg's first choice for lists."""
 
-    def parameters(self, kinds: tuple[str, ...], columns: Columns) -> list[Any]:
-        return list(packed.pack(kinds, columns))
+    list_dumper = ListDumper
+
+
+class BinaryListsPsycopgWriter(PsycopgWriter):
+    """psycopg's binary form of lists."""
+
+    list_dumper = ListBinaryDumper
 
 
 class AsyncpgWriter:
     """asyncpg with its statement cache."""
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self.connection = connection
 
     @classmethod
     async def connect(cls, dsn: str) -> AsyncpgWriter:
+        """Connect."""
         part = conninfo_to_dict(dsn)
         connection = await asyncpg.connect(
             host=part["host"], port=int(str(part["port"])), database=part["dbname"], user=part["user"],
@@ -107,6 +101,7 @@ class AsyncpgWriter:
         return cls(connection)
 
     async def write(self, batch: Batch) -> str:
+        """The same statements, one after the other: asyncpg has no pipeline."""
         connection = self.connection
         await connection.execute("BEGIN")
         refs = {row[1]: row[0] for row in await connection.fetch(HEADS, *batch.heads)}
@@ -118,11 +113,13 @@ class AsyncpgWriter:
         return str(row[1])
 
     async def close(self) -> None:
+        """Close the connection."""
         await self.connection.close()
 
 
 WRITERS: dict[str, type[PsycopgWriter] | type[AsyncpgWriter]] = {
-    "psycopg": PsycopgWriter,
-    "psycopg-packed": PackedPsycopgWriter,
+    "psycopg, text lists": TextListsPsycopgWriter,
+    "psycopg, binary lists": BinaryListsPsycopgWriter,
+    "psycopg, column-wise": PsycopgWriter,
     "asyncpg": AsyncpgWriter,
 }
