@@ -38,9 +38,7 @@ with faults.frozen(faults.primary(json.loads(sys.argv[1]))):
 @pytest.fixture
 def server() -> Iterator[subprocess.Popen[bytes]]:
     """A process with a child, as a postmaster is."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield process
         process.kill()
 

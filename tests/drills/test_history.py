@@ -55,9 +55,7 @@ def test_a_torn_end_is_forgiven(tmp_path: Path) -> None:
 def test_a_broken_middle_is_refused(tmp_path: Path) -> None:
     """A line that is broken anywhere else means that the file was changed: neither reader goes on."""
     path = tmp_path / "drill.jsonl"
-    path.write_bytes(
-        b'{"op":"note","what":"start","format":1,"client":"demo"}\n{"op":\n{"op":"note","what":"end"}\n'
-    )
+    path.write_bytes(b'{"op":"note","what":"start","format":1,"client":"demo"}\n{"op":\n{"op":"note","what":"end"}\n')
     with pytest.raises(HistoryBroken, match="line 2"):
         list(read_history(path))
     with pytest.raises(CheckerError, match="line 2"):

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from standfest.emergency.drills.checker.check import report
-from standfest.emergency.drills.checker.model import Finding, Verdict
+from standfest.emergency.drills.checker.model import Finding, Verdict, subjects
 from standfest.emergency.drills.demo import Phase, Result
 
 FINDINGS_SHOWN = 5
@@ -106,7 +106,7 @@ def _table(result: Result) -> Table:
 
 
 def _count(findings: Sequence[Finding]) -> Text:
-    return Text(str(len(findings)), style="bold red" if findings else "green")
+    return Text(str(subjects(findings)), style="bold red" if findings else "green")
 
 
 def _seconds(milliseconds: float | None) -> str:
@@ -131,7 +131,7 @@ def document(result: Result) -> dict[str, Any]:
         "history": str(result.plan.history),
         "seconds": result.plan.seconds,
         "rate_per_s": result.plan.rate_per_s,
-        "failover": asdict(result.failover),
+        "failover": asdict(result.failover) | {"writes_back_s": round(result.failover.writes_back_s, 3)},
         "verdict": report(result.verdict),
         "cluster": result.status["verdict"],
     }

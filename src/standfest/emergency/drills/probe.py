@@ -93,6 +93,7 @@ class _Attempts:
         """The first commit elsewhere, or None at the deadline."""
         while time.monotonic() < self._deadline:
             try:
+                self.last_error = ""
                 primary = primary_now(self._conninfo)
                 at = time.monotonic()
             except psycopg.Error as error:

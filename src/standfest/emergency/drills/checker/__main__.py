@@ -48,9 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="file with a libpq connection string, password or passfile included",
     )
-    parser.add_argument(
-        "--api", action="append", required=True, metavar="URL", help="a door; may be repeated"
-    )
+    parser.add_argument("--api", action="append", required=True, metavar="URL", help="a door; may be repeated")
     parser.add_argument(
         "--key-file",
         type=Path,

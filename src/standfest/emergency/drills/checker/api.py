@@ -116,9 +116,7 @@ def read_order(body: Mapping[str, Any]) -> FoundOrder:
             customer=body["customer"].get("reference"),
         )
     except (KeyError, TypeError, InvalidOperation) as error:
-        raise CheckerError(
-            f"the API's answer is not an order as version 1 describes it: {error!r}"
-        ) from error
+        raise CheckerError(f"the API's answer is not an order as version 1 describes it: {error!r}") from error
 
 
 def _line(line: Mapping[str, Any]) -> FoundLine:

@@ -12,11 +12,11 @@ import aiohttp
 from . import database
 from .api import Api
 from .decide import decide
-from .model import FoundOrder, History, Outcome, State, StockCount, Unseen, Verdict
+from .model import FoundOrder, History, Outcome, State, StockCount, Unseen, Verdict, subjects
 from .submissions import load
 
 FINDINGS_SHOWN = 20
-"""How many findings of a kind a report lists; the figure beside them counts all."""
+"""How many findings of a kind a report lists; the figures count all orders or SKUs that have one."""
 
 
 def check(history: Path, conninfo: str, doors: Sequence[str], key: str) -> Verdict:
@@ -57,11 +57,10 @@ async def _ask(
 
 def report(verdict: Verdict) -> dict[str, Any]:
     """The verdict as JSON values: figures, and the first findings of each kind."""
-    figures = asdict(verdict)
-    kinds = [*verdict.findings, "unread"]
-    counts = {name: len(figures[name]) if name in kinds else value for name, value in figures.items()}
-    findings = {name: figures[name][:FINDINGS_SHOWN] for name in kinds if figures[name]}
-    return {"ok": verdict.ok, **counts, "findings": findings}
+    kinds = {**verdict.findings, "unread": verdict.unread}
+    figures = asdict(verdict) | {kind: subjects(findings) for kind, findings in kinds.items()}
+    shown = {kind: [asdict(each) for each in found[:FINDINGS_SHOWN]] for kind, found in kinds.items() if found}
+    return {"ok": verdict.ok, **figures, "findings": shown}
 
 
 def as_text(verdict: Verdict) -> str:

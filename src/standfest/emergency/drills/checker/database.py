@@ -88,8 +88,7 @@ class Database:
         given = {"client": client, "position": position, "skus": list(skus)}
         rows = self._connection.execute(STOCK, given).fetchall()
         return {
-            row["sku"]: FoundStock(_count(row), _quantity(row, "by_lines"), _quantity(row, "by_others"))
-            for row in rows
+            row["sku"]: FoundStock(_count(row), _quantity(row, "by_lines"), _quantity(row, "by_others")) for row in rows
         }
 
 

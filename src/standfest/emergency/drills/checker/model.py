@@ -172,6 +172,11 @@ class Finding:
     what: str
 
 
+def subjects(findings: Sequence[Finding]) -> int:
+    """How many orders or SKUs the findings are about."""
+    return len({finding.subject for finding in findings})
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The figures, and everything that is wrong. Times in ms, from first submission to acknowledgement."""

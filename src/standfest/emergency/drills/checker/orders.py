@@ -24,9 +24,7 @@ class OrderFindings:
     unknown_present: int = 0
 
 
-def examine(
-    submissions: Sequence[Submission], cancellations: Sequence[Cancellation], state: State
-) -> OrderFindings:
+def examine(submissions: Sequence[Submission], cancellations: Sequence[Cancellation], state: State) -> OrderFindings:
     """Compares each submission with what database and API show, and each order with the submissions."""
     findings = OrderFindings()
     by_nonce: dict[str | None, list[FoundOrder]] = defaultdict(list)
@@ -40,8 +38,7 @@ def examine(
         _examine_one(sent, found, state.api, cancelled_by_nonce[sent.nonce], findings)
     for orders in by_nonce.values():
         findings.unsent += [
-            Finding(order.nonce or order.name, f"order {order.name} is there, nobody sent it")
-            for order in orders
+            Finding(order.nonce or order.name, f"order {order.name} is there, nobody sent it") for order in orders
         ]
     _examine_keys(state.orders, findings)
     return findings
@@ -92,16 +89,12 @@ def _examine_presence(
     if answer is Unseen.ABSENT:
         findings.missing.append(Finding(sent.nonce, f"{sent.outcome} as {sent.number}, the API answers 404"))
     elif isinstance(answer, Unseen):
-        findings.unread.append(
-            Finding(sent.nonce, f"{sent.outcome} as {sent.number}, the API gave no answer")
-        )
+        findings.unread.append(Finding(sent.nonce, f"{sent.outcome} as {sent.number}, the API gave no answer"))
     else:
         findings.altered += _altered(sent, answer, "API", cancellations)
 
 
-def _altered(
-    sent: Submission, order: FoundOrder, source: str, cancellations: Sequence[Cancellation]
-) -> list[Finding]:
+def _altered(sent: Submission, order: FoundOrder, source: str, cancellations: Sequence[Cancellation]) -> list[Finding]:
     differences = [
         *_header_differences(sent, order, cancellations),
         *_line_differences(sent, order),
@@ -111,9 +104,7 @@ def _altered(
     return [Finding(sent.nonce, f"{source}: {difference}") for difference in differences]
 
 
-def _header_differences(
-    sent: Submission, order: FoundOrder, cancellations: Sequence[Cancellation]
-) -> Iterator[str]:
+def _header_differences(sent: Submission, order: FoundOrder, cancellations: Sequence[Cancellation]) -> Iterator[str]:
     pairs: list[tuple[str, object, object]] = [
         ("customer", sent.customer, order.customer),
         ("currency", sent.currency, order.currency),
@@ -136,9 +127,7 @@ def _header_differences(
         yield "no event says that it was placed"
 
 
-def _state_differences(
-    sent: Submission, order: FoundOrder, cancellations: Sequence[Cancellation]
-) -> Iterator[str]:
+def _state_differences(sent: Submission, order: FoundOrder, cancellations: Sequence[Cancellation]) -> Iterator[str]:
     allowed: tuple[str, ...] = ()
     if sent.outcome in (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN):
         allowed += STATES_ACKNOWLEDGED
@@ -179,8 +168,7 @@ def _cancellation_differences(order: FoundOrder, cancellations: Sequence[Cancell
 
 def _cancelled(line: FoundLine, cancellations: Sequence[Cancellation]) -> Decimal:
     wanted = (
-        line.quantity if entry.lines is None else entry.lines.get(line.position, Decimal(0))
-        for entry in cancellations
+        line.quantity if entry.lines is None else entry.lines.get(line.position, Decimal(0)) for entry in cancellations
     )
     return sum(wanted, Decimal(0))
 

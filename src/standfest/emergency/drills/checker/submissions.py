@@ -44,8 +44,7 @@ def summarise(entries: Iterable[Entry]) -> History:
                 position = entry["position"]
             case "note" if entry["what"] == "opening-stock":
                 stock.update(
-                    (sku, StockCount(Decimal(on_hand), Decimal(reserved)))
-                    for sku, on_hand, reserved in entry["stock"]
+                    (sku, StockCount(Decimal(on_hand), Decimal(reserved))) for sku, on_hand, reserved in entry["stock"]
                 )
     if client is None:
         raise CheckerError("the history has no start note: nothing says which client sent it")
@@ -69,16 +68,12 @@ def _entries(path: Path) -> Iterator[Entry]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise CheckerError(
-                    f"{path} line {number} is not JSON ({error}): the file was changed"
-                ) from error
+                raise CheckerError(f"{path} line {number} is not JSON ({error}): the file was changed") from error
 
 
 def _client(entry: Entry, known: str | None) -> str:
     if entry["format"] != FORMAT:
-        raise CheckerError(
-            f"the history has format {entry['format']}, expected {FORMAT}: use its own checker"
-        )
+        raise CheckerError(f"the history has format {entry['format']}, expected {FORMAT}: use its own checker")
     client = str(entry["client"])
     if known not in (None, client):
         raise CheckerError(f"the history was sent by two clients, {known} and {client}: check one at a time")
