@@ -18,6 +18,7 @@ import structlog
 from psycopg import AsyncConnection
 
 from standfest.catalogue.keys import Client, hash_secret, parse_key
+from standfest.catalogue.products import page
 from standfest.domain.products import Product
 from standfest.errors import StandfestError
 from standfest.storage.database import Database
@@ -32,6 +33,7 @@ PRODUCTS_MAX = 1_000_000
 KEYS_MAX = 20_000
 _REFRESH_DEADLINE_S = 3.0
 _LOAD_DEADLINE_S = 30.0
+_STALE_S = 10.0  # after so long without success there may be everything to read, which takes longer
 _NO_HASH = bytes(32)
 
 _log = structlog.get_logger()
@@ -117,17 +119,15 @@ class Catalogue:
             CatalogueTooLarge: beyond what is kept in memory.
         """
         began = time.monotonic()
-        deadline_s = _REFRESH_DEADLINE_S if self._products else _LOAD_DEADLINE_S
+        deadline_s = _REFRESH_DEADLINE_S if self.age_s < _STALE_S else _LOAD_DEADLINE_S
         async with self._database.read(deadline_s) as connection:
             cursor = await connection.execute(statement("catalogue/snapshot_position"))
             ((horizon, server),) = await cursor.fetchall()
             await self._read_keys(connection)
             if server == self._server:
-                await self._read_products(connection, self._products, self._horizon)
+                await self._read_changed(connection)
             else:
-                products: dict[str, Product] = {}
-                await self._read_products(connection, products, "0")
-                self._products = products
+                self._products = await _read_all(connection)
         self._horizon, self._server, self._fresh_at = horizon, server, began
 
     async def _refresh_or_report(self) -> bool:
@@ -138,18 +138,16 @@ class Catalogue:
             return False
         return True
 
-    async def _read_products(
-        self, connection: AsyncConnection[Any], products: dict[str, Product], horizon: str
-    ) -> None:
-        position = {"transaction_id": horizon, "id": 0, "limit": PAGE}
+    async def _read_changed(self, connection: AsyncConnection[Any]) -> None:
+        """Takes over what was written at or above the horizon, page by page in the order of (transaction, id)."""
+        position = {"transaction_id": self._horizon, "id": 0, "limit": PAGE}
         while True:
             cursor = await connection.execute(statement("catalogue/changed_products"), position)
             rows = await cursor.fetchall()
             for row in rows:
                 product = Product(*row[:-1])
-                products[product.sku] = product
-            if len(products) > PRODUCTS_MAX:
-                raise CatalogueTooLarge(f"more than {PRODUCTS_MAX} products: a process keeps no more in memory")
+                self._products[product.sku] = product
+            _require_bound(self._products)
             if len(rows) < PAGE:
                 return
             position |= {"transaction_id": rows[-1][-1], "id": rows[-1][0]}
@@ -166,3 +164,20 @@ class Catalogue:
                 client = clients.setdefault(client_id, Client(client_id, name, frozenset(scopes)))
                 keys[key_id] = _Key(secret_hash, client)
             self._keys, self._key_rows = keys, rows
+
+
+async def _read_all(connection: AsyncConnection[Any]) -> dict[str, Product]:
+    """Every product, page by page in one snapshot."""
+    products: dict[str, Product] = {}
+    after_id: int | None = 0
+    while after_id is not None:
+        part = await page(connection, after_id, PAGE)
+        products.update((product.sku, product) for product in part.products)
+        _require_bound(products)
+        after_id = part.next_id
+    return products
+
+
+def _require_bound(products: Mapping[str, Product]) -> None:
+    if len(products) > PRODUCTS_MAX:
+        raise CatalogueTooLarge(f"more than {PRODUCTS_MAX} products: a process keeps no more in memory")
