@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from standfest.storage.migrate import (
+    ADVISORY_LOCK_KEY,
     MigrationError,
     MigrationFileError,
     MigrationTimeoutError,
@@ -87,13 +88,14 @@ def test_a_lock_held_by_someone_else_ends_in_a_bounded_clear_error(conninfo: str
     assert len(migrate(conninfo, phase="contract", deadline_s=10, directory=files)) == 1
 
 
-def test_a_lock_that_is_let_go_is_waited_for(conninfo: str, files: Path) -> None:
+def test_a_lock_that_is_let_go_is_waited_for(conninfo: str, files: Path, database: TestDatabase) -> None:
     """A transaction that ends while the runner tries again does not make the run fail."""
     migrate(conninfo, deadline_s=10, directory=files)
+    log_start = database.primary.log.stat().st_size
     with psycopg.connect(conninfo) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("SELECT * FROM lab")
         run = pool.submit(migrate, conninfo, phase="contract", deadline_s=30, directory=files)
-        time.sleep(2.5)  # longer than one lock timeout, so that at least one attempt has failed
+        wait_until(lambda: "lock timeout" in database.primary.log_tail(log_start), "a first attempt that failed", 20)
         holder.rollback()
         assert len(run.result(30)) == 1
 
@@ -101,7 +103,7 @@ def test_a_lock_that_is_let_go_is_waited_for(conninfo: str, files: Path) -> None
 def test_another_running_migration_is_waited_for_and_named(conninfo: str, files: Path) -> None:
     """While another session has the runners' advisory lock, a run ends at its deadline and says so."""
     with psycopg.connect(conninfo, autocommit=True) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", (0x535446444D494752,))
+        other.execute("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK_KEY,))
         with pytest.raises(MigrationTimeoutError, match="another migration is running"):
             migrate(conninfo, deadline_s=1, directory=files)
 
