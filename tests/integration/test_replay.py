@@ -71,7 +71,7 @@ def test_every_row_is_accounted_for_and_arrives_once() -> None:
     assert report["failed"] == 0
     buckets = ("placed", "cancelled", "cancelled_in_part", "refused", "failed")
     assert sum(report[bucket] for bucket in buckets) == report["rows"] == plan.rows
-    assert report["orders"] == {"sent": len(api.orders), "confirmed": len(api.orders)}
+    assert report["orders"] == {"sent": len(api.orders), "placed": len(api.orders)}
     assert_state(api, plan)
 
 

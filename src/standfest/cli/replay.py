@@ -166,5 +166,5 @@ def table(whole: dict[str, Any]) -> Table:
             out.add_row(f"{title}: {name.replace('_', ' ')}", f"{count:,}")
     out.add_section()
     for name, value in whole["speed"].items():
-        out.add_row(name.replace("_", " "), f"{value:,}")
+        out.add_row(name.replace("_per_s", " a second").replace("_s_", " seconds ").replace("_", " "), f"{value:,}")
     return out

@@ -53,7 +53,7 @@ def taken(plan: Plan) -> list[tuple[str, str, int, int]]:
 
 def all_done(plan: Plan) -> dict[str, StepResult]:
     """The results of a replay in which everything went well."""
-    return {step.key: StepResult(Fate.DONE, order_status="confirmed") for step in plan.steps}
+    return {step.key: StepResult(Fate.DONE) for step in plan.steps}
 
 
 def test_an_order_is_one_invoice() -> None:
@@ -190,7 +190,7 @@ def test_account_of_refusals_and_failures() -> None:
         )
     )
     results = all_done(plan)
-    results["replay:1"] = StepResult(Fate.REFUSED, "409 out-of-stock", order_status="declined")
+    results["replay:1"] = StepResult(Fate.REFUSED, "409 out-of-stock", declined=True)
     results["replay:C4:1"] = StepResult(Fate.REFUSED, "no order")
     results["replay:C5:1"] = StepResult(Fate.REFUSED, "no order")
     results["replay:C6:3"] = StepResult(Fate.FAILED, "504")
@@ -202,7 +202,7 @@ def test_account_of_refusals_and_failures() -> None:
         Bucket.FAILED: 1,
     }
     assert report.reasons[Bucket.REFUSED] == {"409 out-of-stock": 2, "no order": 1}
-    assert report.orders == {"sent": 3, "confirmed": 2, "declined": 1}
+    assert report.orders == {"sent": 3, "placed": 2, "declined": 1}
     assert report.cancellations == {"sent": 4, "done": 1, "refused": 2, "failed": 1}
     assert report.pieces_not_cancelled == 2 + 2 + 2
     assert not report.ok

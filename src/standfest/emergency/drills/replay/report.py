@@ -41,8 +41,8 @@ class StepResult:
     fate: Fate
     reason: str = ""
     """Why it was refused or failed."""
-    order_status: str = ""
-    """The state that the order was answered with."""
+    declined: bool = False
+    """The order was refused, and is recorded as declined."""
     repeated: bool = False
     """An earlier replay had placed it; this one got the same answer."""
     attempts: int = 0
@@ -112,7 +112,7 @@ def account(plan: Plan, results: Mapping[str, StepResult]) -> Report:
         result = results[step.key]
         if isinstance(step, PlannedOrder):
             _enter_order(ledger, step, result)
-            orders.update(["sent", result.order_status or result.fate, *(["repeated"] if result.repeated else [])])
+            orders.update(["sent", *_order_counts(result)])
             continue
         cancellations.update(["sent", result.fate])
         for part in step.parts:
@@ -131,6 +131,13 @@ def account(plan: Plan, results: Mapping[str, StepResult]) -> Report:
             reasons[bucket][reason] += 1
     not_cancelled = sum(plan.asked.values()) - sum(cancelled.values())
     return Report(plan.rows, buckets, reasons, not_cancelled, orders, cancellations)
+
+
+def _order_counts(result: StepResult) -> list[str]:
+    """What an order counts as. Its state is not looked at: that of a repeat is today's, not the first answer's."""
+    if result.fate is Fate.DONE:
+        return ["placed", "repeated"] if result.repeated else ["placed"]
+    return ["declined"] if result.declined else [result.fate]
 
 
 def _enter_order(ledger: _Ledger, order: PlannedOrder, result: StepResult) -> None:

@@ -133,15 +133,14 @@ class Replay:
         return self._result(outcome, "cancellation")
 
     def _result(self, outcome: Outcome, what: str) -> StepResult:
-        body = outcome.body
         if isinstance(outcome, Acknowledged):
-            fate, reason, status = Fate.DONE, "", body.get("status", "")
+            fate, reason = Fate.DONE, ""
         elif isinstance(outcome, Refused):
             fate, reason = Fate.REFUSED, f"the API refused the {what}: {why(outcome)}"
-            status = "declined" if "order_id" in body else ""
         else:
-            fate, reason, status = Fate.FAILED, f"no definite answer to the {what}: {why(outcome)}", ""
-        return StepResult(fate, reason, status, self._is_old(outcome), outcome.attempts, outcome.elapsed_s)
+            fate, reason = Fate.FAILED, f"no definite answer to the {what}: {why(outcome)}"
+        declined = fate is Fate.REFUSED and "order_id" in outcome.body
+        return StepResult(fate, reason, declined, self._is_old(outcome), outcome.attempts, outcome.elapsed_s)
 
     def _is_old(self, outcome: Outcome) -> bool:
         """Whether the order was accepted before this replay began, by the receipt's time."""

@@ -1,6 +1,6 @@
 """A made-up file with the format and the quirks of the wholesaler's, for where the real one is not there.
 
-Its stock codes begin with SYN, so that it can be replayed into a cluster that has the real file's products.
+Its stock codes carry its size and seed, so that no other file replayed into the same cluster shares its stock.
 """
 
 import csv
@@ -58,7 +58,10 @@ class _Maker:
         self._invoices = invoices
         self._random = Random(f"synthetic:{seed}")
         self._traits = Traits()
-        self._prices = {f"SYN{n:05d}": f"{self._random.lognormvariate(1.0, 0.9) + 0.05:.2f}" for n in range(CODES)}
+        self._prices = {
+            f"SYN-{invoices}-{seed}-{n:03d}": f"{self._random.lognormvariate(1.0, 0.9) + 0.05:.2f}"
+            for n in range(CODES)
+        }
         self._codes = list(self._prices)
         self._sold: list[_Sold] = []
 
@@ -94,7 +97,7 @@ class _Maker:
             codes[-1] = codes[0]
         half = len(codes) // 2 if random.random() < TWO_TIMES else len(codes)
         for index, article in enumerate(codes):
-            code, name = article, f"ARTICLE {article[3:]} "
+            code, name = article, f"ARTICLE {article[4:]} "
             quantity, price = self._quantity(), self._prices[article]
             if random.random() < CHARGES:
                 code, name, quantity, price = random.choice(("POST", "DOT", "M")), "POSTAGE", 1, "18.0"
