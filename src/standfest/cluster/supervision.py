@@ -26,6 +26,9 @@ _SUPERVISOR_START_S = 15.0
 _STOP_S = 45.0
 """Above every stopwaitsecs: supervisor itself kills what does not stop by then."""
 
+_SHUTDOWN_S = 10.0
+"""supervisord looks after its own end once a second; by then nothing but its listener is left to end."""
+
 _ORPHANS_STOP_S = 20.0
 _POLL_S = 0.1
 _OPEN_FILES_MAX = 65536
@@ -136,6 +139,7 @@ async def shut_down(cluster: Cluster, node: Node, program_order: Sequence[str]) 
         await stop_program(cluster, node, program)
     if await programs(cluster, node) is not None:
         await cluster.supervisor(node).shutdown()
+        await all_ended(_everything(cluster.node_home(node)), _SHUTDOWN_S)
     await end_all_processes(cluster, node)
 
 
@@ -143,7 +147,7 @@ async def end_all_processes(cluster: Cluster, node: Node) -> None:
     """End whatever runs of the node: asked first, and killed where it does not go."""
     home = cluster.node_home(node)
     left = _everything(home)
-    if not await all_ended(left, 1.0):
+    if left:
         send(_postmaster(home), signal.SIGINT)
         send([own.process for own in processes_of(home) if own.program not in _ENDED_BY_POSTMASTER], signal.SIGTERM)
         await all_ended(left, _ORPHANS_STOP_S)

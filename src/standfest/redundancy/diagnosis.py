@@ -56,6 +56,10 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
         ready = sum(service.ready for service in apis)
         evidence = f"{ready} of {len(apis)} API processes want traffic, and no door says that it has one behind it"
         yield Finding("no door takes orders", evidence, "standfest logs door" if ready else "standfest logs api")
+    database = seen.order_health.get("database", "ok")
+    if database != "ok":
+        evidence = f"/v1/health says that their database is '{database}'"
+        yield Finding("the API processes do not reach their database", evidence, "standfest logs api")
     if not seen.strict:
         evidence = "Patroni's shared configuration lacks synchronous_mode: quorum or synchronous_mode_strict"
         yield Finding("orders could be acknowledged on one copy", evidence, "standfest up")

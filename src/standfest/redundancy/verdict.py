@@ -127,7 +127,12 @@ def _has_any(seen: Observation, kind: Kind) -> bool:
 
 
 def _running(nodes: Iterable[SeenNode], kind: Kind) -> list[tuple[SeenNode, SeenService]]:
-    return [(node, service) for node in nodes for service in node.of_kind(kind) if service.state is State.RUNNING]
+    return [
+        (node, service)
+        for node in nodes
+        for service in node.of_kind(kind)
+        if service.state is State.RUNNING and service.ready
+    ]
 
 
 def _having(nodes: Iterable[SeenNode], kind: Kind, role: Role) -> list[tuple[SeenNode, SeenService]]:

@@ -1,0 +1,60 @@
+"""Recognising a node's processes: the parts are found, and nothing else ever is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from standfest.cluster.commands import program_arguments, recognise, restarter_arguments, supervisord_arguments
+from standfest.cluster.home import NodeHome
+from standfest.cluster.inventory import programs_of
+from standfest.cluster.topology import LOCAL
+
+HOME = NodeHome(Path("/state/nodes/n1"))
+OTHER = NodeHome(Path("/elsewhere/nodes/n1"))
+
+
+def test_what_is_started_is_recognised() -> None:
+    """Each program's command line, as it is started, is recognised as that program on its node and on no other."""
+    for service in programs_of(LOCAL, LOCAL.nodes[0]):
+        command = ["/some/program", *program_arguments(HOME, service)]
+        assert recognise(command, HOME) == service.name
+        assert recognise(command, OTHER) is None
+
+
+def test_supervision_is_recognised() -> None:
+    """supervisord and its restarter are recognised."""
+    assert recognise(["python", *supervisord_arguments(HOME)], HOME) == "supervisor"
+    assert recognise(["python", *restarter_arguments(HOME), "--url", "http://x"], HOME) == "restarter"
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        (["/pg/bin/postgres", "-D", "/state/nodes/n1/postgres", "--port=1"], "postgres"),
+        ([f"postgres: {HOME.fingerprint}: checkpointer "], "postgres-child"),
+        (["haproxy", "-W", "-f", "/state/nodes/n1/config/door.cfg", "-sf", "12"], "door"),
+    ],
+)
+def test_processes_that_change_their_command_line_are_recognised(command: Sequence[str], program: str) -> None:
+    """The postmaster, its children by their title, and a reloaded HAProxy are recognised."""
+    assert recognise(command, HOME) == program
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["vi", "/state/nodes/n1/config/patroni.json"],
+        ["less", "-f", "/state/nodes/n1/config/door.cfg"],
+        ["tail", "-F", "/state/nodes/n1/logs/etcd.log"],
+        ["grep", "-D", "read", "/state/nodes/n1/postgres"],
+        ["/pg/bin/postgres", "-D", "/state/nodes/n11/postgres"],
+        [f"postgres: {OTHER.fingerprint}: checkpointer "],
+        ["python", "-m", "standfest", "up"],
+        ["bash"],
+    ],
+)
+def test_nothing_else_is_recognised(command: Sequence[str]) -> None:
+    """An editor, a pager or a shell on the node's files is never taken for one of its parts."""
+    assert recognise(command, HOME) is None

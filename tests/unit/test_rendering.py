@@ -1,0 +1,180 @@
+"""Rendering: what each part is told. Whether the parts themselves agree is asked in the acceptance tests."""
+
+import configparser
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from standfest.cluster.binaries import Binaries
+from standfest.cluster.home import Home
+from standfest.cluster.secrets import PASSWORDS, Secrets
+from standfest.cluster.topology import LOCAL, Topology
+from standfest.redundancy.postgres import dynamic_settings
+from standfest.redundancy.render import render_node
+from standfest.redundancy.site import Site
+
+HOME = Home(Path("/home/operator/.standfest"))
+BINARIES = Binaries(Path("/v/python"), Path("/usr/bin/etcd"), Path("/usr/sbin/haproxy"), Path("/pg/bin"), 18)
+
+
+def rendered(node_name: str, topology: Topology = LOCAL) -> dict[str, str]:
+    """The node's files by name."""
+    node = topology.node(node_name)
+    passwords = {name: f"password-{name}" for name in PASSWORDS}
+    site = Site(topology, node, HOME.node(node_name), Secrets(HOME.secrets), passwords, BINARIES)
+    return {path.name: content for path, content in render_node(site).items()}
+
+
+def patroni(node_name: str = "n1") -> Any:
+    """The node's Patroni configuration."""
+    return json.loads(rendered(node_name)["patroni.json"])
+
+
+def supervisord(node_name: str, topology: Topology = LOCAL) -> configparser.RawConfigParser:
+    """The node's supervisord configuration."""
+    parser = configparser.RawConfigParser()
+    parser.read_string(rendered(node_name, topology)["supervisord.conf"])
+    return parser
+
+
+def test_each_node_gets_the_files_of_its_services() -> None:
+    """A door's configuration is rendered only where the topology puts a door."""
+    common = {"supervisord.conf", "etcd.json", "patroni.json", "api.toml", "worker.toml"}
+    assert [set(rendered(node.name)) for node in LOCAL.nodes] == [common | {"door.cfg"}, common | {"door.cfg"}, common]
+
+
+def test_rendering_the_same_gives_the_same() -> None:
+    """Rendering has no memory and no clock: the same topology gives the same files."""
+    assert rendered("n2") == rendered("n2")
+
+
+def test_commits_wait_for_a_named_standby() -> None:
+    """Patroni is told to replicate synchronously by quorum, strictly, and to fail over at once after a crash."""
+    settings = dynamic_settings(LOCAL)
+    assert settings["synchronous_mode"] == "quorum"
+    assert settings["synchronous_mode_strict"] is True
+    assert settings["primary_start_timeout"] == 0
+    assert settings["failsafe_mode"] is True
+
+
+def test_patroni_accepts_its_own_timing() -> None:
+    """loop_wait + 2 · retry_timeout does not exceed ttl, which Patroni demands."""
+    settings = msgspec.convert(dynamic_settings(LOCAL), dict[str, Any])
+    assert settings["loop_wait"] + 2 * settings["retry_timeout"] <= settings["ttl"]
+
+
+def test_what_an_acknowledgement_rests_on_is_on() -> None:
+    """fsync, full_page_writes and synchronous_commit are on; a crash is a failover and never a restart in place."""
+    settings = msgspec.convert(dynamic_settings(LOCAL), dict[str, Any])
+    parameters = settings["postgresql"]["parameters"]
+    wanted = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "restart_after_crash": "off"}
+    assert wanted.items() <= parameters.items()
+
+
+def test_nobody_logs_in_without_a_password() -> None:
+    """Every rule for logging in to PostgreSQL asks for SCRAM, from the cluster's own addresses alone."""
+    rules = [rule.split() for rule in patroni()["postgresql"]["pg_hba"]]
+    assert {rule[-1] for rule in rules} == {"scram-sha-256"}
+    assert {rule[0] for rule in rules} == {"host"}
+    assert {rule[3] for rule in rules} == {"127.0.0.0/8"}
+
+
+def test_hosts_are_let_in_one_by_one() -> None:
+    """On real addresses only the nodes themselves may reach PostgreSQL."""
+    nodes = tuple(msgspec.structs.replace(node, address=f"10.0.0.{n}") for n, node in enumerate(LOCAL.nodes, 1))
+    files = rendered("n1", msgspec.structs.replace(LOCAL, nodes=nodes))
+    sources = {rule.split()[3] for rule in json.loads(files["patroni.json"])["postgresql"]["pg_hba"]}
+    assert sources == {"10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32"}
+
+
+def test_old_postgres_gets_no_option_that_it_does_not_know() -> None:
+    """The builtin locale provider came with PostgreSQL 17."""
+    node = LOCAL.nodes[0]
+    old = msgspec.structs.replace(LOCAL)
+    binaries = Binaries(BINARIES.python, BINARIES.etcd, BINARIES.haproxy, BINARIES.postgres_bin, 15)
+    passwords = dict.fromkeys(PASSWORDS, "x")
+    site = Site(old, node, HOME.node("n1"), Secrets(HOME.secrets), passwords, binaries)
+    initdb = json.loads(render_node(site)[HOME.node("n1").config / "patroni.json"])["bootstrap"]["initdb"]
+    assert not any("locale-provider" in option for option in initdb)
+
+
+def test_etcd_asks_everybody_for_a_certificate() -> None:
+    """Clients and peers of etcd speak TLS and show a certificate of the cluster's authority."""
+    settings = json.loads(rendered("n3")["etcd.json"])
+    assert settings["listen-client-urls"] == "https://127.0.1.3:12379"
+    assert settings["client-transport-security"]["client-cert-auth"] is True
+    assert settings["peer-transport-security"]["client-cert-auth"] is True
+    assert settings["initial-cluster"].count("https://") == 3
+
+
+def test_nothing_starts_by_itself_and_everything_is_restarted() -> None:
+    """Programs are started in their order by `up`, and restarted by supervision whenever they end."""
+    parser = supervisord("n1")
+    programs = [section for section in parser.sections() if section.startswith("program:")]
+    assert [name.removeprefix("program:") for name in programs] == ["etcd", "patroni", "api", "worker", "door"]
+    assert {(parser[name]["autostart"], parser[name]["autorestart"]) for name in programs} == {("false", "true")}
+
+
+def test_supervisor_gives_up_only_towards_the_restarter() -> None:
+    """The listener that starts what supervisor gave up on is itself never given up on in practice."""
+    listener = supervisord("n2")["eventlistener:restarter"]
+    assert listener["events"] == "PROCESS_STATE_FATAL,PROCESS_STATE_RUNNING"
+    assert int(listener["startretries"]) >= 1_000_000
+
+
+def test_a_path_with_a_percent_sign_is_escaped() -> None:
+    """supervisor expands %, so a home that has one in its name is written with two."""
+    home = Home(Path("/home/a%b")).node("n1")
+    passwords = dict.fromkeys(PASSWORDS, "x")
+    site = Site(LOCAL, LOCAL.nodes[0], home, Secrets(Path("/s")), passwords, BINARIES)
+    assert "directory = /home/a%%b/nodes/n1/run" in render_node(site)[home.config / "supervisord.conf"]
+
+
+def test_no_password_is_on_a_command_line() -> None:
+    """Commands name files that hold passwords, and supervisor's own password is kept as a digest."""
+    parser = supervisord("n1")
+    assert "password-" not in " ".join(value for section in parser.values() for value in section.values()).replace(
+        "password-file", ""
+    )
+
+
+def test_only_what_may_be_repeated_is_sent_twice() -> None:
+    """Reads and requests with an Idempotency-Key go to the back end that tries again; all else is sent once."""
+    lines = [line.strip() for line in rendered("n1")["door.cfg"].splitlines()]
+    once = lines.index("backend once")
+    repeatable = lines.index("backend repeatable")
+    assert "use_backend repeatable if only_reads or has_key" in lines
+    assert {"retries 2", "retry-on conn-failure", "option redispatch 1"} <= set(lines[repeatable:once])
+    assert "retries 0" in lines[once:]
+
+
+def test_a_door_knows_every_api_process() -> None:
+    """Both back ends of each door have every API process of the cluster, checked once and tracked once."""
+    topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
+    servers = [line.split() for line in rendered("n2", topology)["door.cfg"].splitlines() if "server n" in line]
+    assert len(servers) == 12
+    assert sum(server[-1] == "check" for server in servers) == 6
+
+
+def test_the_door_does_not_log_who_ordered_what() -> None:
+    """The log's format has neither client addresses nor query strings nor header contents."""
+    formats = [line for line in rendered("n1")["door.cfg"].splitlines() if "log-format" in line]
+    assert len(formats) == 1
+    assert not any(name in formats[0] for name in ("%ci", "%HU", "%HQ", "%hr", "%r "))
+
+
+@pytest.mark.parametrize("name", ["api.toml", "worker.toml"])
+def test_the_order_plane_is_told_all_it_needs(name: str) -> None:
+    """The order plane's file names every database server and only files with secrets, never a secret."""
+    text = rendered("n2")[name]
+    settings = tomllib.loads(text)
+    assert settings["node"] == "n2"
+    assert settings["api"]["listen"] == "127.0.1.2:18000"
+    assert settings["worker"]["listen"] == "127.0.1.2:18010"
+    assert settings["database"]["hosts"] == ["127.0.1.1:15432", "127.0.1.2:15432", "127.0.1.3:15432"]
+    assert Path(settings["database"]["password_file"]) == HOME.secrets / "postgres-app"
+    assert "password-" not in text
