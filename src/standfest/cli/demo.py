@@ -12,10 +12,9 @@ import click
 from rich.console import Console
 
 from standfest.cli.cluster import prepare_home, start_cluster
-from standfest.cli.demo_key import CLIENT, demo_key
 from standfest.cli.demo_view import DemoProgress, document, show
 from standfest.cli.output import as_json, print_json
-from standfest.cli.replay import KEY_FILE
+from standfest.cli.own_client import own_key
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
 from standfest.cluster.handle import Cluster as LocalCluster
@@ -29,6 +28,8 @@ from standfest.emergency.drills.replay.plan import PlannedOrder
 from standfest.redundancy.report import status_document
 from standfest.redundancy.verdict import decide
 
+CLIENT = "demo"
+"""Its own client: an order of this one that the demonstration did not send is a finding."""
 HISTORIES_KEPT = 20
 """Histories of demonstrations that are left in the home, this one included."""
 UP_STEP_TIMEOUT_S = 120.0
@@ -82,7 +83,7 @@ async def _demonstrate(home: Home, topology: Topology, plan: drill.Plan) -> dril
     doors = [f"http://{door.address}:{door.port}" for door in topology.doors]
     async with connected(home, topology) as cluster:
         database = conninfo(owner_access(topology, cluster.secrets))
-        key = await demo_key(home.secrets / KEY_FILE, database, doors)
+        key = await own_key(home.secrets, CLIENT, database, doors)
 
         async def status() -> Mapping[str, Any]:
             return await _status(cluster)

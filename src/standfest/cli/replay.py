@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from standfest.cli.demo_key import demo_key
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json
+from standfest.cli.own_client import own_key
 from standfest.cli.schema import conninfo
 from standfest.clients.attempts import RetryPolicy
 from standfest.clients.orders import OrdersClient
@@ -27,8 +27,8 @@ from standfest.emergency.drills.replay.summary import measure, whole_report
 from standfest.emergency.drills.replay.synthetic import synthetic_lines
 from standfest.errors import StandfestError
 
-KEY_FILE = "demo-client-key"
-"""The client key in the home's secrets that is used, and made, where no other one is given."""
+CLIENT = "replay"
+"""The client that is used, and made, where no key is given."""
 
 POLICY = RetryPolicy(attempt_s=10.0, deadline_s=120.0)
 """An order outlives a failover of the database (about 30 s at worst) several times over."""
@@ -108,7 +108,7 @@ async def way_in(doors: Sequence[str], key_file: Path | None) -> tuple[list[str]
     if key_file is not None:
         return urls, read_key(key_file)
     owner = conninfo(owner_access(topology, Secrets(home.secrets)))
-    return urls, await demo_key(home.secrets / KEY_FILE, owner, urls)
+    return urls, await own_key(home.secrets, CLIENT, owner, urls)
 
 
 def read_key(path: Path) -> str:

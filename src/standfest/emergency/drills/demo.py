@@ -10,6 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
+
 from standfest.clients.attempts import RetryPolicy
 from standfest.clients.orders import OrdersClient
 from standfest.emergency.drills import faults, probe
@@ -34,6 +36,8 @@ SHARE_BEFORE = 1 / 3
 """The part of the time in which orders flow undisturbed."""
 AFTER_WRITES_S = 3.0
 """Orders flow for at least so long after database writes are back."""
+AGREE_TIMEOUT_S = 15.0
+"""How long database and status may differ on which server is primary."""
 POLL_S = 0.1
 PRODUCTS = 300
 
@@ -191,8 +195,7 @@ async def _fault(
     stage.enter(Phase.FLOW)
     await _until(lambda: sender.counts["ok"] > 0, FIRST_ORDER_TIMEOUT_S)
     await _sleep_until(began + plan.seconds * SHARE_BEFORE)
-    gone = await asyncio.to_thread(probe.primary_now, cluster.conninfo)
-    target = faults.primary(await cluster.status())
+    gone, target = await _primary(cluster)
     history.write("note", what="fault", fault="SIGKILL of the primary's postmaster", target=str(target))
     killed_at = time.monotonic()
     faults.kill(target)
@@ -203,11 +206,29 @@ async def _fault(
     await _sleep_until(max(began + plan.seconds, back.at + AFTER_WRITES_S))
     return Failover(
         killed=str(target),
-        new_primary=faults.primary(await cluster.status()).node,
+        new_primary=faults.node_at(await cluster.status(), back.primary.address),
         timeline_before=gone.timeline,
         timeline_after=back.primary.timeline,
         writes_back_s=back.at - killed_at,
     )
+
+
+async def _primary(cluster: Cluster) -> tuple[probe.Primary, faults.Target]:
+    """The primary as the database itself and as the cluster's status name it, once they agree."""
+    deadline = time.monotonic() + AGREE_TIMEOUT_S
+    while True:
+        try:
+            seen = await asyncio.to_thread(probe.primary_now, cluster.conninfo)
+            status = await cluster.status()
+            target = faults.primary(status)
+            if target.node == faults.node_at(status, seen.address):
+                return seen, target
+            reason = f"status names {target.node}, {seen.address} takes the writes"
+        except (faults.FaultFailed, psycopg.Error) as error:
+            reason = " ".join(str(error).split())
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"which server is primary stays unclear, so nothing was killed: {reason}")
+        await asyncio.sleep(POLL_S)
 
 
 async def _until(condition: Callable[[], bool], timeout_s: float) -> None:

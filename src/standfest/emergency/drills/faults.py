@@ -67,6 +67,14 @@ def service(status: Mapping[str, Any], node: str, name: str) -> Target:
     raise FaultFailed(f"there is no service {node}/{name}: see `standfest status`")
 
 
+def node_at(status: Mapping[str, Any], address: str) -> str:
+    """The name of the node with this address; FaultFailed where there is none."""
+    for node in status["nodes"]:
+        if node["address"] == address:
+            return str(node["name"])
+    raise FaultFailed(f"no node has the address {address}: see `standfest status`")
+
+
 def kill(target: Target) -> None:
     """SIGKILL, and the proof that the process is gone; FaultFailed where it is not."""
     processes.send(target.process, signal.SIGKILL)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import ceil
 
 from . import orders, stock
-from .model import Finding, History, Outcome, State, Verdict
+from .model import Finding, History, Outcome, State, Submission, Verdict
 
 
 def decide(history: History, state: State) -> Verdict:
@@ -17,6 +17,11 @@ def decide(history: History, state: State) -> Verdict:
         for sent in history.submissions
         if sent.outcome is Outcome.ACKNOWLEDGED and sent.answered_at is not None and sent.sent_at is not None
     )
+    lateness_ms = [
+        (sent.sent_at - sent.due_at) * 1000
+        for sent in history.submissions
+        if sent.sent_at is not None and sent.due_at is not None
+    ]
     return Verdict(
         submitted=len(history.submissions) - ended[Outcome.SHED],
         acknowledged=ended[Outcome.ACKNOWLEDGED],
@@ -39,8 +44,18 @@ def decide(history: History, state: State) -> Verdict:
         acknowledged_ms_p50=percentile(times_ms, 50),
         acknowledged_ms_p99=percentile(times_ms, 99),
         acknowledged_ms_max=times_ms[-1] if times_ms else None,
+        acknowledged_per_s=_rate(history.submissions, len(times_ms)),
+        late_ms_max=max(lateness_ms, default=None),
         attempts_max=max((sent.attempts for sent in history.submissions), default=0),
     )
+
+
+def _rate(submissions: Sequence[Submission], acknowledged: int) -> float | None:
+    """Acknowledgements a second, between the first submission and the last answer."""
+    begun = [sent.sent_at for sent in submissions if sent.sent_at is not None]
+    ended = [sent.answered_at for sent in submissions if sent.answered_at is not None]
+    span_s = max(ended) - min(begun) if begun and ended else 0.0
+    return acknowledged / span_s if span_s > 0 else None
 
 
 def percentile(ascending: Sequence[float], per_cent: int) -> float | None:

@@ -200,6 +200,10 @@ class Verdict:
     acknowledged_ms_p50: float | None
     acknowledged_ms_p99: float | None
     acknowledged_ms_max: float | None
+    acknowledged_per_s: float | None
+    """Between the first submission and the last answer."""
+    late_ms_max: float | None
+    """How far the generator itself fell behind its schedule."""
     attempts_max: int
 
     @property

@@ -12,6 +12,7 @@ from standfest.clients.attempts import Acknowledged, Outcome, Refused
 from standfest.clients.orders import OrdersClient
 from standfest.emergency.drills.replay.plan import Plan, PlannedCancellation, PlannedOrder, Step
 from standfest.emergency.drills.replay.report import Fate, StepResult
+from standfest.emergency.drills.replay.window import Window
 from standfest.errors import StandfestError
 
 CANCEL_REASON = "cancelled in the wholesaler's file"
@@ -60,21 +61,21 @@ def _demand(what: str, outcome: Outcome) -> Mapping[str, Any]:
 
 
 class Replay:
-    """Sends the steps of one plan with so many at a time."""
+    """Sends the steps of one plan, as many at a time as the window allows."""
 
     def __init__(
         self,
         client: OrdersClient,
         plan: Plan,
         *,
-        concurrency: int,
+        window: Window,
         speed: float | None = None,
         on_result: Callable[[Step, StepResult], None] = lambda _step, _result: None,
     ) -> None:
-        """`speed`: so many times faster than life by the file's times; None: as fast as answers come."""
+        """`window` bounds what is under way, and hears of the client's attempts; `speed`: so many times faster than life by the file's times; None: as fast as answers come."""
         self._client = client
         self._plan = plan
-        self._concurrency = concurrency
+        self._window = window
         self._speed = speed
         self._on_result = on_result
         self._results: dict[str, StepResult] = {}
@@ -91,7 +92,7 @@ class Replay:
         self._began, self._began_wall = time.monotonic(), datetime.now(UTC)
         steps = iter(self._plan.steps)
         async with asyncio.TaskGroup() as workers:
-            for _ in range(self._concurrency):
+            for _ in range(self._window.size):
                 workers.create_task(self._work(steps))
         return Sent(self._results, time.monotonic() - self._began)
 
@@ -112,7 +113,8 @@ class Replay:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _place(self, order: PlannedOrder) -> StepResult:
-        outcome = await self._client.place(order.body(), order.key)
+        async with self._window:
+            outcome = await self._client.place(order.body(), order.key)
         body = outcome.body
         result = self._result(outcome, "order")
         placed: Placed | Fate = result.fate
@@ -129,7 +131,8 @@ class Replay:
         for part in cancellation.parts:
             pieces[placed.positions[part.line]] += part.quantity
         lines = [(position, str(quantity)) for position, quantity in sorted(pieces.items())]
-        outcome = await self._client.cancel(placed.order_id, cancellation.key, lines, CANCEL_REASON)
+        async with self._window:
+            outcome = await self._client.cancel(placed.order_id, cancellation.key, lines, CANCEL_REASON)
         return self._result(outcome, "cancellation")
 
     def _result(self, outcome: Outcome, what: str) -> StepResult:
