@@ -13,7 +13,7 @@ from rich.text import Text
 
 from standfest.emergency.drills.checker.check import report
 from standfest.emergency.drills.checker.model import Finding, Verdict, subjects
-from standfest.emergency.drills.demo import Phase, Result
+from standfest.emergency.drills.demo import CLIENT_DEADLINE_S, Phase, Result
 
 FINDINGS_SHOWN = 5
 NEXT_COMMANDS = (
@@ -88,14 +88,15 @@ def _table(result: Result) -> Table:
     table.add_column(justify="left")
     table.add_column(justify="right")
     table.add_column(justify="left", style="dim")
-    table.add_row("acknowledged", str(verdict.acknowledged), f"of {verdict.submitted} orders sent")
+    rate = f", {verdict.acknowledged_per_s:.0f} a second" if verdict.acknowledged_per_s else ""
+    table.add_row("acknowledged", str(verdict.acknowledged), f"of {verdict.submitted} orders sent{rate}")
     for name, findings in (
         ("missing", verdict.missing),
         ("doubled", verdict.doubled),
         ("altered", verdict.altered),
     ):
         table.add_row(name, _count(findings), "")
-    table.add_row("failed", str(verdict.failed + verdict.unknown), "not answered within the client's deadline")
+    table.add_row("failed", str(verdict.failed + verdict.unknown), f"no answer within {CLIENT_DEADLINE_S:.0f} s")
     table.add_row("declined", str(verdict.declined), "out of stock, recorded")
     if verdict.shed:
         table.add_row("never sent", str(verdict.shed), "too many under way: try a lower rate")

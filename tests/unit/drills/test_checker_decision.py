@@ -31,6 +31,7 @@ SENT = Submission(
     currency="EUR",
     payload_sha256="aa",
     sent_at=10.0,
+    due_at=9.75,
     answered_at=10.5,
     attempts=2,
     order_id="o1",
@@ -59,9 +60,7 @@ ORDER = FoundOrder(
     placements=1,
 )
 DECLINED = replace(SENT, outcome=Outcome.DECLINED, order_status="declined")
-DECLINED_ORDER = replace(
-    ORDER, status="declined", lines=tuple(replace(line, reserved=Decimal(0)) for line in LINES)
-)
+DECLINED_ORDER = replace(ORDER, status="declined", lines=tuple(replace(line, reserved=Decimal(0)) for line in LINES))
 UNKNOWN = replace(
     SENT, outcome=Outcome.UNKNOWN, order_id=None, number=None, content_hash=None, gross=None, answered_at=None
 )
@@ -97,9 +96,7 @@ def history(
     return History("demo", submissions, cancellations, reads_missed, 0, opening or {})
 
 
-def state(
-    *orders: FoundOrder, api: dict[str, FoundOrder | Unseen] | None = None, **stock: FoundStock
-) -> State:
+def state(*orders: FoundOrder, api: dict[str, FoundOrder | Unseen] | None = None, **stock: FoundStock) -> State:
     """A state with these orders; unless said otherwise the API shows them as the database does."""
     return State(orders, stock, {order.order_id: order for order in orders} if api is None else api)
 
@@ -107,9 +104,7 @@ def state(
 def wrong(verdict: Verdict) -> dict[str, list[tuple[str, str]]]:
     """All that is wrong, by kind, empty kinds left out."""
     found = {kind: getattr(verdict, kind) for kind in KINDS}
-    return {
-        kind: [(finding.subject, finding.what) for finding in found[kind]] for kind in KINDS if found[kind]
-    }
+    return {kind: [(finding.subject, finding.what) for finding in found[kind]] for kind in KINDS if found[kind]}
 
 
 def line(number: int, **changes: object) -> FoundOrder:
@@ -125,11 +120,8 @@ def test_nothing_wrong() -> None:
     assert wrong(verdict) == {}
     assert verdict.ok
     assert (verdict.submitted, verdict.acknowledged, verdict.failed, verdict.unknown) == (1, 1, 0, 0)
-    assert (verdict.acknowledged_ms_p99, verdict.acknowledged_ms_max, verdict.attempts_max) == (
-        500.0,
-        500.0,
-        2,
-    )
+    assert (verdict.acknowledged_ms_p99, verdict.acknowledged_ms_max) == (500.0, 500.0)
+    assert (verdict.acknowledged_per_s, verdict.late_ms_max, verdict.attempts_max) == (2.0, 250.0, 2)
 
 
 def test_empty() -> None:
