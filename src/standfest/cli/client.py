@@ -132,7 +132,7 @@ def revoke(key_id: str, as_json: bool) -> None:
     if as_json:
         print_json({"key_id": key_id, "revoked_at": revoked_at.isoformat()})
     else:
-        click.echo(f"key {key_id} is revoked since {revoked_at:%Y-%m-%d %H:%M:%S %Z}")
+        click.echo(f"key {key_id} was revoked at {revoked_at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC")
 
 
 def owner_conninfo() -> str:
