@@ -1,11 +1,14 @@
 """The API put together."""
 
 import math
+from collections.abc import Iterator
 
 import msgspec
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
 
 from standfest.interfaces.api import cancellations, changes, health, openapi, order_lists, orders, products, stock
 from standfest.interfaces.api.authentication import authenticate
@@ -39,6 +42,23 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
 )
 
 
+def _options() -> Iterator[HTTPRouteHandler]:
+    """What each path allows. (The framework's own answer names only the methods that it was given first.)"""
+    methods: dict[str, set[str]] = {}
+    for handler in ROUTES:
+        for path in handler.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(handler.http_methods)
+    for path, allowed in methods.items():
+        yield _options_of(path, ", ".join(sorted(allowed)))
+
+
+def _options_of(path: str, allowed: str) -> HTTPRouteHandler:
+    async def options() -> ASGIApp:
+        return ASGIResponse(status_code=204, headers={"Allow": allowed})
+
+    return HTTPRouteHandler(path, http_method="OPTIONS", status_code=200, include_in_schema=False)(options)
+
+
 def create_app(services: Services) -> Edge:
     """The API as an ASGI app; `serve` runs it."""
     readiness = Readiness(services.limits.loop_lag_max_s, lambda: services.catalogue.age_s == math.inf)
@@ -51,7 +71,7 @@ def create_app(services: Services) -> Edge:
         "database_probe": DatabaseProbe(services),
     }
     app = Litestar(
-        route_handlers=ROUTES,
+        route_handlers=[*_options(), *ROUTES],
         guards=[authenticate],
         exception_handlers=HANDLERS,
         state=State(state, deep_copy=False),

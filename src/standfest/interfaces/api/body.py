@@ -73,5 +73,4 @@ async def _read(request: Request[Any, Any, Any]) -> bytes:
 
 
 def _too_large() -> Problem:
-    # What is left of the body is not read: the connection ends with the answer.
-    return Problem("payload-too-large", f"a body has at most {BODY_BYTES_MAX} bytes", headers={"Connection": "close"})
+    return Problem("payload-too-large", f"a body has at most {BODY_BYTES_MAX} bytes")

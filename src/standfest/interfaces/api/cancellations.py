@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 from standfest.domain.cancellation import CancelRequest
 from standfest.interfaces.api.answers import OrderAnswer, answer, order_answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.conditions import etag, require_match
+from standfest.interfaces.api.conditions import etag, if_match, require_match
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
     ADMIN,
@@ -53,6 +53,7 @@ async def cancel_order(request: ApiRequest) -> ASGIApp:
     identifier = path_order_id(scope)
     structlog.contextvars.bind_contextvars(order_id=str(identifier))
     key = idempotency_key(scope)
+    tags = if_match(scope)
     value, body = await read_body(request, CancelRequest)
     command = CancelCommand(
         client_id=client.id,
@@ -66,6 +67,6 @@ async def cancel_order(request: ApiRequest) -> ASGIApp:
     async with services.database.write(services.limits.write_deadline_s) as connection:
         cancelled = await cancel(connection, command)
         if not cancelled.repeated:  # what was cancelled by this very request is not another version
-            require_match(scope, cancelled.order.version - 1)
+            require_match(tags, cancelled.order.version - 1)
     order = cancelled.order
     return answer(order_answer(order), headers={"ETag": etag(order.version)})

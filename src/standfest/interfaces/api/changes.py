@@ -60,7 +60,7 @@ class ChangesAnswer(msgspec.Struct, frozen=True):
             limit_parameter(PAGE_MAX),
         ),
         answers={200: Content("The changes", ChangesAnswer)},
-        problems=("unavailable",),
+        problems=("invalid-content", "unavailable"),
         tag="changes",
     ),
 )

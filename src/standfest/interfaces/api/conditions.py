@@ -7,6 +7,9 @@ from litestar.types import Scope
 from standfest.interfaces.api.body import headers_named
 from standfest.interfaces.api.problems import Problem, invalid_parameter
 
+Tags = list[tuple[bool, bytes | None]]
+"""(weak, tag) of each entity tag that a condition names; tag None for `*`."""
+
 _TAGS = re.compile(rb'(?:W/)?"[!#-~\x80-\xff]*"(?:[ \t]*,[ \t]*(?:W/)?"[!#-~\x80-\xff]*")*')
 _TAG = re.compile(rb'(?P<weak>W/)?"(?P<tag>[!#-~\x80-\xff]*)"')
 
@@ -22,13 +25,21 @@ def unchanged(scope: Scope, version: int) -> bool:
     return tags is not None and any(tag in (None, str(version).encode()) for _, tag in tags)
 
 
-def require_match(scope: Scope, version: int | None) -> None:
-    """Where If-Match is there, it must name this version (strong comparison); None: the resource is not there.
+def if_match(scope: Scope) -> Tags | None:
+    """The versions that the request is about; None where it does not say.
+
+    Raises:
+        Problem: 400.
+    """
+    return _tags(scope, b"if-match", "If-Match")
+
+
+def require_match(tags: Tags | None, version: int | None) -> None:
+    """Where there are `tags`, one must be this version's (strong comparison); None: the resource is not there.
 
     Raises:
         Problem: 412.
     """
-    tags = _tags(scope, b"if-match", "If-Match")
     if tags is None:
         return
     matches = version is not None and any(not weak and tag in (None, str(version).encode()) for weak, tag in tags)
@@ -37,18 +48,13 @@ def require_match(scope: Scope, version: int | None) -> None:
         raise Problem("precondition-failed", f"If-Match names another version: {now}; read it again")
 
 
-def has_if_match(scope: Scope) -> bool:
-    """Whether the request names the version that it is about."""
-    return bool(headers_named(scope, b"if-match"))
-
-
-def require_if_match(scope: Scope) -> None:
+def require_if_match(tags: Tags | None) -> None:
     """A change of what is there already must say which version it is about.
 
     Raises:
         Problem: 428.
     """
-    if not has_if_match(scope):
+    if tags is None:
         raise Problem("precondition-required", "it is there already: send If-Match with the ETag that was read")
 
 
@@ -67,8 +73,7 @@ def require_single_step(before: int | None, after: int, *, changed: bool) -> Non
         raise Problem("precondition-failed", f"it was changed meanwhile, to version {after}; read it again")
 
 
-def _tags(scope: Scope, header: bytes, name: str) -> list[tuple[bool, bytes | None]] | None:
-    """(weak, tag) of each entity tag, tag None for `*`; None where the header is not there."""
+def _tags(scope: Scope, header: bytes, name: str) -> Tags | None:
     values = headers_named(scope, header)
     if not values:
         return None

@@ -120,8 +120,10 @@ def _operation(path: str, operation: Operation, schema_of: dict[str, Any]) -> di
     if operation.scopes != PUBLIC:
         described["description"] = f"Scope: {' or '.join(sorted(operation.scopes))}"
     if operation.body is not None:
-        content = {"application/json": {"schema": schema_of[str(operation.body)]}}
-        described["requestBody"] = {"required": True, "content": content}
+        content = {"schema": schema_of[str(operation.body)]}
+        if operation.example is not None:
+            content["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
     for status, slugs in _problems(path, operation).items():
         reference = {"$ref": f"#/components/responses/{_name(slugs)}"}
         described["responses"].setdefault(str(status), reference)
@@ -129,13 +131,16 @@ def _operation(path: str, operation: Operation, schema_of: dict[str, Any]) -> di
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
+    described = {
         "name": parameter.name,
         "in": parameter.where,
         "description": parameter.description,
         "required": parameter.required,
         "schema": _plain(parameter.schema),
     }
+    if parameter.example is not None:
+        described["example"] = parameter.example
+    return described
 
 
 def _answer(content: Content, schema_of: dict[str, Any]) -> dict[str, Any]:

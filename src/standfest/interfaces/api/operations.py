@@ -32,6 +32,7 @@ class Parameter:
     description: str
     schema: dict[str, Any]
     required: bool = False
+    example: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: Any = None
     """A msgspec type."""
+    example: Any = None
+    """A body."""
     tag: str = "orders"
 
 

@@ -27,10 +27,11 @@ from standfest.interfaces.api.parameters import (
     query,
 )
 from standfest.interfaces.api.problems import invalid_parameter
+from standfest.interfaces.api.texts import PRINTABLE
 from standfest.sales.errors import CursorInvalid
 from standfest.sales.find import PAGE_MAX, OrderFilter, list_orders
 
-_TEXT = {"type": "string", "minLength": 1, "maxLength": 100}
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": PRINTABLE}
 
 
 class OrdersAnswer(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class OrdersAnswer(msgspec.Struct, frozen=True):
             CURSOR,
         ),
         answers={200: Content("A page", OrdersAnswer, headers=(LINK_HEADER,))},
-        problems=("unavailable",),
+        problems=("invalid-content", "unavailable"),
     ),
 )
 async def find_orders(request: ApiRequest) -> ASGIApp:

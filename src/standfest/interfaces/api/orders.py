@@ -58,6 +58,18 @@ READ_CACHE = {"Cache-Control": "private, no-cache"}
         scopes=frozenset({"orders:write"}),
         parameters=(IDEMPOTENCY_KEY,),
         body=OrderRequest,
+        example={
+            "customer": {"name": "Ada Lovelace", "reference": "C-1042"},
+            "ship_to": {
+                "name": "Ada Lovelace",
+                "street": "Unter den Linden 1",
+                "postal_code": "10117",
+                "city": "Berlin",
+                "country": "DE",
+            },
+            "currency": "EUR",
+            "lines": [{"sku": "apple", "quantity": "3"}],
+        },
         answers={
             201: Content(
                 "Stored on two nodes, the first time and repeated; stock is reserved or backordered",

@@ -8,14 +8,13 @@ from uuid import UUID
 from litestar.types import Scope
 
 from standfest.interfaces.api.operations import Parameter, operation_of
-from standfest.interfaces.api.problems import Problem, invalid_parameter, not_found
+from standfest.interfaces.api.problems import Problem, ProblemFault, invalid_parameter, not_found
 from standfest.interfaces.api.texts import PRINTABLE_EDGES
 from standfest.sales.errors import CursorInvalid
 
 PAGE_DEFAULT = 100
 SKU_LENGTH_MAX = 64
 CURSOR_LENGTH_MAX = 64
-_ENTITY_TAGS = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -38,14 +37,16 @@ SKU = Parameter(
 IF_NONE_MATCH = Parameter(
     "If-None-Match",
     "header",
-    "Entity tags of what is known already: 304 where it is still that",
-    {"type": "string", "pattern": _ENTITY_TAGS},
+    "* or entity tags (RFC 9110) of what is known already: 304 where it is still that",
+    {"type": "string"},
+    example='"1"',
 )
 IF_MATCH = Parameter(
     "If-Match",
     "header",
-    "Entity tag of the version that the change is about: 412 where it is another by now",
-    {"type": "string", "pattern": _ENTITY_TAGS},
+    "* or the entity tag (RFC 9110) of the version that the change is about: 412 where it is another by now",
+    {"type": "string"},
+    example='"1"',
 )
 
 
@@ -86,8 +87,8 @@ def query(scope: Scope) -> Mapping[str, str]:
             raise invalid_parameter(name, "there is no such query parameter here")
         if name in values:
             raise invalid_parameter(name, "given more than once")
-        if "\x00" in value:
-            raise invalid_parameter(name, "control characters are not allowed")
+        if not value or _CONTROL.search(value):
+            raise invalid_parameter(name, "expected something, without control characters")
         values[name] = value
     return values
 
@@ -111,8 +112,9 @@ def limit(values: Mapping[str, str], maximum: int) -> int:
 
 
 def cursor_refused(name: str, error: CursorInvalid) -> Problem:
-    """The problem of a cursor that was not given out here."""
-    return invalid_parameter(name, str(error))
+    """The problem of a cursor that has the form of one and was not given out here."""
+    fault = ProblemFault("unknown-cursor", str(error), parameter=name)
+    return Problem("invalid-content", f"{name}: {error}", faults=[fault])
 
 
 def path_sku(scope: Scope) -> str:

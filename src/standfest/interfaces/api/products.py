@@ -16,6 +16,7 @@ from standfest.interfaces.api.answers import Name, Price, answer, not_modified, 
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.conditions import (
     etag,
+    if_match,
     require_if_match,
     require_match,
     require_single_step,
@@ -105,7 +106,7 @@ class PutAnswer(msgspec.Struct, frozen=True):
         scopes=READ,
         parameters=(limit_parameter(PAGE_MAX), CURSOR),
         answers={200: Content("A page", ProductsAnswer, headers=(LINK_HEADER,))},
-        problems=("unavailable",),
+        problems=("invalid-content", "unavailable"),
         tag="catalogue",
     ),
 )
@@ -205,6 +206,7 @@ async def put_product(request: ApiRequest) -> ASGIApp:
     """`PUT /v1/products/{sku}`."""
     scope = request.scope
     services, sku = services_of(scope), path_sku(scope)
+    tags = if_match(scope)
     _, body = await read_body(request, ProductBody)
     if body.sku != sku:
         raise Invalid((Fault("/sku", "other-sku", f"the path names {sku}"),))
@@ -212,8 +214,8 @@ async def put_product(request: ApiRequest) -> ASGIApp:
         before = await find(connection, sku)
         version = before.version if before else None
         if before is not None:
-            require_if_match(scope)
-        require_match(scope, version)
+            require_if_match(tags)
+        require_match(tags, version)
         result = await put_many(connection, [_new(body, "")], datetime.datetime.now(datetime.UTC))
         after = await find(connection, sku)
         if after is None:

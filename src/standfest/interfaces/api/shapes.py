@@ -48,7 +48,7 @@ def shape(value: Any, type_: type[Shape]) -> Shape:
 
 def translate(text: str) -> Fault:
     """The fault that a message of msgspec's ValidationError speaks of."""
-    message, path = text, ()
+    message, path = text, _steps(None)
     if at := _AT.search(text):
         message, path = text[: at.start()], _steps(at["path"])
     if unknown := _UNKNOWN.fullmatch(message):

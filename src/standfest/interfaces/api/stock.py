@@ -15,7 +15,7 @@ from standfest.interfaces.api.answers import Quantity, answer, not_modified
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.conditions import (
     etag,
-    has_if_match,
+    if_match,
     require_match,
     require_single_step,
     unchanged,
@@ -132,18 +132,19 @@ async def put_stock(request: ApiRequest) -> ASGIApp:
     """`PUT /v1/stock/{sku}`: a count is absolute, so If-Match is the client's choice and never required."""
     scope = request.scope
     services, sku = services_of(scope), path_sku(scope)
+    tags = if_match(scope)
     _, body = await read_body(request, CountBody)
     async with services.database.write(services.limits.write_deadline_s) as connection:
         before = await find(connection, sku)
         if before is None:
             raise not_found(f"there is no product {sku}")
-        require_match(scope, before.version)
+        require_match(tags, before.version)
         now = datetime.datetime.now(datetime.UTC)
         result = await put_many(connection, [Count(sku, body.on_hand)], now)
         after = await find(connection, sku)
         if after is None:
             raise not_found(f"there is no product {sku}")
-        if has_if_match(scope):
+        if tags is not None:
             require_single_step(before.version, after.version, changed=bool(result.changed))
     return answer(_stock_answer(after), headers={"ETag": etag(after.version)})
 

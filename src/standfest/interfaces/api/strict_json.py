@@ -81,11 +81,11 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-def _number(digits: str) -> float:
+def _number(digits: str) -> float | int:
     number = float(digits) if len(digits) <= MAX_NUMBER_CHARACTERS else math.inf
     if not math.isfinite(number):
         raise _whole("number-out-of-range", f"{digits[:MAX_NUMBER_CHARACTERS]} is out of range or too long")
-    return number
+    return int(number) if number.is_integer() else number  # 3.0 and 3 are one number (RFC 8785, 3.2.2.3)
 
 
 def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
