@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from standfest.emergency.drills.replay.rows import open_file, read_rows
 from standfest.emergency.drills.replay.run import Replay, put_catalogue
 from standfest.emergency.drills.replay.summary import measure, whole_report
 from standfest.emergency.drills.replay.synthetic import synthetic_lines
+from standfest.emergency.drills.replay.window import Window
 from standfest.errors import StandfestError
 
 CLIENT = "replay"
@@ -49,7 +51,13 @@ class KeyUnusable(StandfestError):
     type=click.FloatRange(min=0, min_open=True),
     help="So many times faster than life by the file's times; without it as fast as answers come.",
 )
-@click.option("--concurrency", type=click.IntRange(1, 512), default=32, show_default=True, help="Orders at a time.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 512),
+    default=16,
+    show_default=True,
+    help="Orders at a time, at most; fewer while the cluster asks to wait.",
+)
 @click.option("--door", "doors", multiple=True, help="URL of a door; repeatable. Needs --key-file.")
 @click.option(
     "--key-file", type=click.Path(path_type=Path), help="File with the client key. Default: the local cluster's."
@@ -143,9 +151,16 @@ async def send(
     advance: Callable[[], None],
 ) -> dict[str, Any]:
     """Puts the catalogue, sends the plan, and returns the whole report."""
-    async with OrdersClient(doors, key, policy=POLICY, connections=concurrency) as client:
+    window = Window(concurrency)
+    async with OrdersClient(
+        doors,
+        key,
+        policy=POLICY,
+        connections=concurrency,
+        on_attempt=lambda verdict: window.report(verdict, time.monotonic()),
+    ) as client:
         catalogue = await put_catalogue(client, plan)
-        run = Replay(client, plan, concurrency=concurrency, speed=speed, on_result=lambda _step, _result: advance())
+        run = Replay(client, plan, window=window, speed=speed, on_result=lambda _step, _result: advance())
         sent = await run.run()
     return whole_report(source, account(plan, sent.results), catalogue, measure(plan, sent))
 

@@ -24,6 +24,8 @@ class RetryPolicy:
     """A door that does not connect within this is left for the other one."""
     attempt_s: float = 5.0
     """An attempt without a whole answer after this is given up; what it did is then unknown."""
+    attempt_min_s: float = 0.05
+    """With less time left no attempt begins: it would end in doubt, and for nothing."""
     deadline_s: float = 60.0
     """No attempt begins or goes on after this, counted from the first submission."""
     backoff_first_s: float = 0.05

@@ -8,7 +8,7 @@ outcome. Faults of the server or the network never raise: they are outcomes.
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from random import Random
@@ -50,7 +50,9 @@ class OrdersClient:
         policy: RetryPolicy | None = None,
         connections: int = 64,
         random: Random | None = None,
+        on_attempt: Callable[[Verdict | None], None] = lambda _verdict: None,
     ) -> None:
+        """`on_attempt` is told of each attempt's verdict, None where there was no answer."""
         self._policy = policy or RetryPolicy()
         self._doors = Doors(doors, self._policy.door_rest_s)
         self._random = random or Random()
@@ -60,6 +62,7 @@ class OrdersClient:
             "Authorization": f"Bearer {key}",
             "Accept": "application/json, application/problem+json",
         }
+        self._on_attempt = on_attempt
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -156,23 +159,26 @@ class OrdersClient:
         attempts = ambiguous = 0
         last: Answer | None = None
         door: str | None = None
-        while attempts < self._policy.attempts_max and (now := time.monotonic()) < deadline:
+        latest = deadline - self._policy.attempt_min_s
+        while attempts < self._policy.attempts_max and (now := time.monotonic()) <= latest:
             door = self._doors.choose(now, not_this=door)
             attempts += 1
             answer, sent = await self._attempt(request, door, deadline - now)
             if answer is None:
                 ambiguous += sent
                 self._doors.failed(door, time.monotonic())
+                self._on_attempt(None)
             else:
                 last = answer
                 self._doors.worked(door)
                 verdict = answer.verdict()
                 ambiguous += verdict is Verdict.AMBIGUOUS
+                self._on_attempt(verdict)
                 if verdict in (Verdict.DONE, Verdict.REFUSED):
                     break
             retry_after_s = None if answer is None else answer.retry_after_s
             pause_s = self._policy.pause_s(attempts, retry_after_s, self._random)
-            if time.monotonic() + pause_s >= deadline:
+            if time.monotonic() + pause_s > latest:
                 break
             await asyncio.sleep(pause_s)
         return attempts, ambiguous, last

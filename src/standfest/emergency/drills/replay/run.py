@@ -72,7 +72,14 @@ class Replay:
         speed: float | None = None,
         on_result: Callable[[Step, StepResult], None] = lambda _step, _result: None,
     ) -> None:
-        """`window` bounds what is under way, and hears of the client's attempts; `speed`: so many times faster than life by the file's times; None: as fast as answers come."""
+        """
+        Args:
+            client: sends.
+            plan: what is sent.
+            window: bounds what is under way; whoever makes the client lets it tell the window of its attempts.
+            speed: so many times faster than life by the file's times; None: as fast as answers come.
+            on_result: told of each step that is done.
+        """
         self._client = client
         self._plan = plan
         self._window = window
