@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from standfest.domain.events import broken_at
 from standfest.domain.orders import Order
 from standfest.sales import backorders
 from standfest.sales.backorders import Batch, confirm_backorders
-from standfest.sales.worker import WorkerMetrics, run_worker, work
+from standfest.sales.worker import WorkerAddressTaken, WorkerMetrics, run_worker, work
 from standfest.storage.database import Database
 from standfest.storage.orders import read_events, read_orders
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
@@ -152,6 +153,12 @@ async def test_the_worker_confirms_answers_and_stops(database: TestDatabase) -> 
     async with asyncio.timeout(10):
         await worker
     await own.close()
+
+
+async def test_an_address_that_is_taken_is_named(database: TestDatabase) -> None:
+    """A worker that cannot listen ends with one sentence that says where."""
+    with socket.create_server(WORKER), pytest.raises(WorkerAddressTaken, match=f"{WORKER[0]}:{WORKER[1]}"):
+        await run_worker(pool_of(database, 1), *WORKER, asyncio.Event())
 
 
 async def test_the_worker_outlives_an_outage(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
+from standfest.errors import StandfestError
 from standfest.sales.backorders import confirm_backorders
 from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
@@ -16,6 +17,10 @@ PAUSE_MAX_S = 8.0
 """The longest pause while the database is away."""
 
 _log = structlog.get_logger(__name__)
+
+
+class WorkerAddressTaken(StandfestError):
+    """The worker's own address cannot be listened on."""
 
 
 class WorkerMetrics:
@@ -64,17 +69,30 @@ async def work(database: Database, metrics: WorkerMetrics, stop: asyncio.Event) 
 
 
 async def run_worker(database: Database, host: str, port: int, stop: asyncio.Event) -> None:
-    """Works, and answers /livez and /metrics on `host`:`port`, until `stop` is set. Closes the database."""
+    """Works, and answers /livez and /metrics on `host`:`port`, until `stop` is set. Closes the database.
+
+    Raises:
+        WorkerAddressTaken: nothing can listen on the address.
+    """
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
     runner = web.AppRunner(_app(registry), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _listen(runner, host, port)
         await work(database, metrics, stop)
     finally:
         await runner.cleanup()
         await database.close()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise WorkerAddressTaken(
+            f"the worker cannot listen on {host}:{port}: {error.strerror}; see who has it with `ss -ltnp`"
+        ) from error
 
 
 def _app(registry: CollectorRegistry) -> web.Application:
