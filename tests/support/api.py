@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,6 +70,8 @@ class RunningApi:
     api: Edge
     services: Services
     database: TestDatabase
+    stop: Callable[[], object]
+    """What SIGTERM does."""
 
     def key(self, *scopes: str) -> str:
         """A fresh key of a fresh client with these scopes."""
@@ -93,7 +95,9 @@ class RunningApi:
 
 
 @contextlib.contextmanager
-def running_api(database: TestDatabase, **limits: Any) -> Iterator[RunningApi]:
+def running_api(
+    database: TestDatabase, *, order_deadline_s: float = 5, drain_s: float = 0, **limits: Any
+) -> Iterator[RunningApi]:
     """An API on `database` until the end of the block."""
     listener = listen(ADDRESS, 0)
     url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
@@ -107,7 +111,7 @@ def running_api(database: TestDatabase, **limits: Any) -> Iterator[RunningApi]:
             node="n1",
             merchant=Merchant("DE", "EUR"),
             catalogue=catalogue,
-            intake=Intake(pool, deadline_s=5, under_way_max=64),
+            intake=Intake(pool, deadline_s=order_deadline_s, under_way_max=64),
             database=pool,
             signer=Signer(Ed25519PrivateKey.generate()),
             limits=replace(Limits(), **limits),
@@ -117,7 +121,7 @@ def running_api(database: TestDatabase, **limits: Any) -> Iterator[RunningApi]:
         await catalogue.refresh_now()
         started.set_result((asyncio.get_running_loop(), stop, api, services))
         try:
-            await serve(api, listener, stop, drain_s=0, finish_s=10)
+            await serve(api, listener, stop, drain_s=drain_s, finish_s=10)
         finally:
             refreshing.cancel()
             await pool.close()
@@ -127,9 +131,10 @@ def running_api(database: TestDatabase, **limits: Any) -> Iterator[RunningApi]:
     loop, stop, api, services = started.result(START_TIMEOUT_S)
     try:
         _wait_ready(url)
-        yield RunningApi(url, api, services, database)
+        yield RunningApi(url, api, services, database, lambda: loop.call_soon_threadsafe(stop.set))
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        with contextlib.suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(stop.set)
         thread.join(20)
         assert not thread.is_alive()
 

@@ -1,0 +1,158 @@
+"""The API as a process: health, readiness, outages of the database, overload, and its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.integration.test_api_orders import new_product, place
+from tests.support.api import RunningApi, running_api
+from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
+
+
+@pytest.fixture
+def api(database: TestDatabase) -> Iterator[RunningApi]:
+    """An API on a database of this test."""
+    with running_api(database, order_deadline_s=1.5, read_deadline_s=1.0, write_deadline_s=1.5) as running:
+        yield running
+
+
+def test_health_names_each_dependency(api: RunningApi) -> None:
+    """A healthy process says so, without a key, and shows its figures."""
+    health = httpx.get(f"{api.url}/v1/health").json()
+    assert (health["status"], health["node"], health["ready"]) == ("ok", "n1", True)
+    assert {entry["name"]: entry["state"] for entry in health["dependencies"]} == {"database": "ok", "catalogue": "ok"}
+    assert httpx.get(f"{api.url}/livez").status_code == 200
+    figures = httpx.get(f"{api.url}/metrics").text
+    assert 'standfest_http_requests_total{operation="health",status="200"} 1.0' in figures
+    assert "standfest_event_loop_lag_seconds" in figures
+
+
+def test_every_answer_carries_its_id_and_what_browsers_must_not_do(api: RunningApi) -> None:
+    """A request id that is given is kept, a strange one replaced; nothing is cached or sniffed."""
+    given = httpx.get(f"{api.url}/v1/nothing", headers={"X-Request-Id": "trace-1"})
+    strange = httpx.get(f"{api.url}/v1/nothing", headers={"X-Request-Id": "a b"})
+    assert given.headers["X-Request-Id"] == given.json()["request_id"] == "trace-1"
+    assert strange.headers["X-Request-Id"] not in ("", "a b")
+    assert given.headers["Cache-Control"] == "no-store"
+    assert given.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Server" not in given.headers
+
+
+def test_head_is_get_without_the_body(api: RunningApi) -> None:
+    """HEAD answers as GET does, and OPTIONS names the methods of a path."""
+    with api.client() as admin:
+        sku = new_product(admin)
+        head, get = admin.head(f"/v1/products/{sku}"), admin.get(f"/v1/products/{sku}")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["Content-Length"] == str(len(get.content))
+        assert admin.head("/v1/products/nothing").status_code == 404
+        assert admin.options("/v1/orders").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+def test_a_lost_database_takes_nobody_out_of_the_doors(disposable_postgres: PostgresCluster) -> None:
+    """With the primary gone orders are not attempted (503, Retry-After), unknown keys are not called wrong,
+    and the process stays ready while health says what is the matter."""
+    database = disposable_postgres.create_database()
+    with running_api(database, read_deadline_s=1.0) as api, api.client() as admin:
+        sku = new_product(admin)
+        disposable_postgres.kill_primary()
+        placed = place(admin, sku)
+        assert placed.status_code == 503, placed.text
+        assert placed.headers["Retry-After"] == "1"
+        assert placed.json()["type"].endswith("/unavailable")
+        assert place(admin, "not known here").status_code == 503
+        stranger = httpx.get(f"{api.url}/v1/orders", headers={"Authorization": "Bearer sf_abc_def"})
+        assert stranger.status_code == 503
+        assert httpx.get(f"{api.url}/readyz").status_code == 200
+        began = time.monotonic()
+        health = httpx.get(f"{api.url}/v1/health").json()
+        assert time.monotonic() - began < 3
+        assert health["status"] == "degraded"
+        states = {entry["name"]: entry["state"] for entry in health["dependencies"]}
+        assert states["database"] in ("unavailable", "unknown")
+
+
+def test_an_outcome_that_is_not_known_is_called_that(api: RunningApi) -> None:
+    """While no standby answers, an order ends in 504 with its id and number; the repeat gives that order."""
+    with api.client() as admin:
+        sku, key = new_product(admin), str(uuid4())
+        assert place(admin, sku).status_code == 201
+        with api.database.standby.paused():
+            unknown = place(admin, sku, key=key)
+        assert unknown.status_code == 504, unknown.text
+        problem = unknown.json()
+        assert problem["type"].endswith("/outcome-unknown")
+        assert "same Idempotency-Key" in problem["detail"]
+        again = place(admin, sku, key=key)
+        assert again.status_code == 201
+        assert (again.json()["id"], again.json()["number"]) == (problem["order_id"], problem["number"])
+        assert admin.get(f"/v1/stock/{sku}").json()["reserved"] == "2"
+
+
+def test_a_process_sheds_what_it_cannot_hold(database: TestDatabase) -> None:
+    """Beyond the bound a request is not attempted: 429 with Retry-After, and probes are still answered."""
+    with (
+        running_api(database, order_deadline_s=15, in_flight_max=1) as api,
+        api.client() as admin,
+        ThreadPoolExecutor() as pool,
+    ):
+        sku = new_product(admin)
+        with api.database.standby.paused():
+            waiting = pool.submit(place, admin, sku)
+            wait_until(lambda: api.api.in_flight == 1, "one order waits for the standby", 5)
+            shed = httpx.post(f"{api.url}/v1/orders")
+            assert (shed.status_code, shed.headers["Retry-After"]) == (429, "1")
+            assert httpx.get(f"{api.url}/readyz").status_code == 200
+        assert waiting.result().status_code == 201
+        assert "standfest_http_requests_shed_total 1.0" in httpx.get(f"{api.url}/metrics").text
+
+
+def test_the_end_disturbs_nobody(database: TestDatabase) -> None:
+    """Told to stop, the process is unready at once, serves on, finishes what is under way, and then is gone."""
+    with (
+        running_api(database, drain_s=1, order_deadline_s=15) as api,
+        api.client() as admin,
+        ThreadPoolExecutor() as pool,
+    ):
+        sku = new_product(admin)
+        with api.database.standby.paused():
+            waiting = pool.submit(place, admin, sku)
+            wait_until(lambda: api.api.in_flight == 1, "one order waits for the standby", 5)
+            api.stop()
+            wait_until(lambda: httpx.get(f"{api.url}/readyz").status_code == 503, "unready", 5)
+            late = httpx.get(f"{api.url}/v1/openapi.json")
+            assert (late.status_code, late.headers["Connection"]) == (200, "close")
+            wait_until(lambda: not _accepts(api.url), "no new connections", 5)
+        assert waiting.result().status_code == 201
+
+
+def _accepts(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/livez")
+    except httpx.ConnectError:
+        return False
+    return True
+
+
+def test_the_last_pieces_are_sold_once(api: RunningApi) -> None:
+    """Many clients at once buy what is there and not one piece more; the others are declined and recorded."""
+    with api.client() as admin, ThreadPoolExecutor(20) as pool:
+        sku = new_product(admin, on_hand="10")
+        barrier = threading.Barrier(20)
+
+        def buy(_: int) -> int:
+            barrier.wait()
+            return place(admin, sku).status_code
+
+        statuses = list(pool.map(buy, range(20)))
+        assert sorted(statuses) == [201] * 10 + [409] * 10
+        assert admin.get(f"/v1/stock/{sku}").json() == {
+            "sku": sku, "on_hand": "10", "reserved": "10", "available": "0", "version": 12,
+        }  # fmt: skip

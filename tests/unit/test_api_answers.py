@@ -1,0 +1,76 @@
+"""How amounts look, what problems say, and that the OpenAPI document covers what is there."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+
+import pytest
+
+from standfest.domain.faults import Fault
+from standfest.interfaces.api.answers import price
+from standfest.interfaces.api.app import ROUTES
+from standfest.interfaces.api.openapi import document
+from standfest.interfaces.api.operations import PUBLIC, operation_of
+from standfest.interfaces.api.problems import FAULTS_MAX, KINDS, invalid
+from standfest.telemetry.logs import hide_secrets
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("2.55", "2.55"),
+        ("2.5500", "2.55"),
+        ("2", "2.00"),
+        ("2.1234", "2.1234"),
+        ("0.0010", "0.001"),
+        ("1E+3", "1000.00"),
+    ],
+)
+def test_a_price_looks_the_same_wherever_it_comes_from(value: str, text: str) -> None:
+    """Two to four decimals, without zeros that say nothing."""
+    assert price(Decimal(value)) == text
+
+
+def test_a_problem_names_a_bounded_number_of_faults() -> None:
+    """Two thousand faulty lines do not make an answer of a megabyte."""
+    problem = invalid("invalid-content", [Fault(f"/lines/{n}/sku", "unknown-sku", "no") for n in range(2_000)])
+    read = json.loads(problem.document("r"))
+    assert len(read["errors"]) == FAULTS_MAX
+    assert "1999 more" in read["detail"]
+
+
+def test_every_route_is_in_the_document_with_its_scopes_and_problems() -> None:
+    """Nothing can be asked for that the document does not describe, and every reference leads somewhere."""
+    described = document(ROUTES)
+    names = {operation["operationId"] for path in described["paths"].values() for operation in path.values()}
+    operations = [operation for operation in map(operation_of, ROUTES) if operation is not None]
+    assert len(operations) == len(ROUTES) == len(names)
+    for path in described["paths"].values():
+        for operation in path.values():
+            assert (operation["security"] == []) == ("401" not in operation["responses"])
+    text = json.dumps(described)
+    for reference in set(re.findall(r'"#/([^"]+)"', text)):
+        node = described
+        for step in reference.split("/"):
+            node = node[step]
+    assert "(?!" not in text
+
+
+def test_only_what_must_be_is_public() -> None:
+    """All that touches orders, products, stock or changes needs a key."""
+    public = {operation.id for operation in map(operation_of, ROUTES) if operation and operation.scopes == PUBLIC}
+    assert public == {"live", "ready", "health", "metrics", "openapi"}
+
+
+def test_every_problem_that_is_documented_exists() -> None:
+    """An operation can only name slugs that there are."""
+    named = {slug for operation in map(operation_of, ROUTES) if operation for slug in operation.problems}
+    assert named <= set(KINDS)
+
+
+def test_secrets_do_not_reach_the_log() -> None:
+    """Values of fields with such names are hidden, whoever logs them."""
+    event = hide_secrets(None, "info", {"event": "x", "Authorization": "Bearer sf_a_b", "body": "{}"})
+    assert event == {"event": "x", "Authorization": "[hidden]", "body": "[hidden]"}
