@@ -1,6 +1,7 @@
 """The only place that builds adapters: one function a plane."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Self
 
@@ -141,11 +142,13 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
         detail = f"cannot listen on {configuration.api.listen}: {error.strerror}; see who has it with `ss -ltnp`"
         raise ConfigurationUnusable(detail) from error
     refreshing = asyncio.create_task(plane.catalogue.run())
+    refreshing.add_done_callback(lambda _: stop.set())  # without it the process would serve an ageing catalogue
     try:
         await serve(create_app(plane.services), listener, stop)
-    finally:
         refreshing.cancel()
-        await asyncio.wait({refreshing})
+        with contextlib.suppress(asyncio.CancelledError):
+            await refreshing
+    finally:
         await plane.database.close()
 
 
