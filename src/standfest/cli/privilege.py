@@ -29,13 +29,12 @@ _PROBE_TIMEOUT_S = 20
 
 _PROBE = """\
 import os, subprocess, sys, tempfile
-import standfest.cli.main
+import standfest.errors
 with tempfile.TemporaryFile(dir=sys.argv[1]):
     pass
-# What setpriv can start is not always what its program can start: the parts are started by this interpreter.
-again = "import standfest, sys; sys.exit(sys.base_prefix != sys.argv[1])"
-child = subprocess.run([sys.executable, "-c", again, sys.argv[2]], timeout=10)
-sys.exit(child.returncode or os.geteuid() == 0)
+again = [sys.executable, "-c", "import standfest.errors, sys; sys.exit(sys.base_prefix != sys.argv[1])", sys.argv[2]]
+# What setpriv can start is not always what its program can start, and the parts are started by this interpreter.
+sys.exit(os.geteuid() == 0 or subprocess.run(again, timeout=10).returncode)
 """
 
 _OWN_FILES = ("topology.toml", "secrets", "lock", "nodes")

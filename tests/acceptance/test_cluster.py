@@ -1,0 +1,174 @@
+"""The whole cluster by its own commands: started, hurt, healed, held and taken down."""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from standfest.cluster.binaries import find_binaries
+from tests.support.cluster import LocalCluster
+
+
+@pytest.fixture(autouse=True)
+def _well(cluster: LocalCluster) -> None:
+    """Every test starts with a cluster that is well."""
+    cluster.until_well()
+
+
+def kill(pid: int) -> None:
+    """End a process that `status` named, without warning."""
+    assert pid > 1
+    os.kill(pid, signal.SIGKILL)
+
+
+def http_status(url: str) -> int:
+    """The status of the answer to a GET request."""
+    _, _, authority, path = url.split("/", 3)
+    connection = http.client.HTTPConnection(authority, timeout=5)
+    try:
+        connection.request("GET", f"/{path}")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_parts_agree_with_their_configuration(cluster: LocalCluster) -> None:
+    """HAProxy's and Patroni's own checkers pass what was rendered for them."""
+    binaries = find_binaries("")
+    config = cluster.home / "nodes" / "n1" / "config"
+    commands: list[list[str | Path]] = [
+        [binaries.haproxy, "-c", "-f", config / "door.cfg"],
+        [sys.executable, "-m", "patroni", "--validate-config", "--ignore-listen-port", config / "patroni.json"],
+    ]
+    for command in commands:
+        checked = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_up_on_a_running_cluster_changes_nothing(cluster: LocalCluster) -> None:
+    """`up` leaves alone what runs: every process keeps its pid."""
+    before = cluster.status()
+    cluster.succeed("up")
+    assert cluster.status() == before
+
+
+def test_secrets_are_for_their_owner_alone(cluster: LocalCluster) -> None:
+    """Every secret and every rendered configuration has mode 0600, in directories of mode 0700."""
+    for directory in (cluster.home / "secrets", cluster.home / "nodes" / "n1" / "config"):
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert {file.stat().st_mode & 0o777 for file in directory.iterdir()} == {0o600}
+
+
+def test_status_names_the_process_that_does_the_work(cluster: LocalCluster) -> None:
+    """The pid of PostgreSQL is the postmaster's, that of a door its worker's."""
+    postmaster = cluster.home / "nodes" / "n1" / "postgres" / "postmaster.pid"
+    assert cluster.service("n1/postgres")["pid"] == int(postmaster.read_text().split("\n", 1)[0])
+    worker = int(cluster.service("n1/door")["pid"])
+    master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+    assert b"haproxy" in Path(f"/proc/{master}/cmdline").read_bytes()
+
+
+def test_both_doors_lead_to_api_processes(cluster: LocalCluster) -> None:
+    """Both doors pass requests on, and keep the measurements of the processes behind them to themselves."""
+    for door in cluster.status()["endpoints"]["doors"]:
+        assert http_status(f"{door}/v1/health") == 200
+        assert http_status(f"{door}/metrics") == 404
+
+
+def test_what_dies_comes_back(cluster: LocalCluster) -> None:
+    """Each kind of service that is killed on one node is running again, with another pid, without a command."""
+    names = ("n2/etcd", "n3/patroni", "n3/api", "n1/worker", "n1/door")
+    before = {name: cluster.service(name)["pid"] for name in names}
+    for pid in before.values():
+        kill(pid)
+    cluster.until_well()
+    after = {name: cluster.service(name)["pid"] for name in names}
+    assert all(after[name] not in (None, before[name]) for name in names)
+
+
+def test_the_primary_is_killed_and_another_takes_over(cluster: LocalCluster) -> None:
+    """After the primary's postmaster is killed another node is primary, and the first is a standby of it again."""
+    primary = cluster.primary()
+    kill(cluster.service(f"{primary}/postgres")["pid"])
+    cluster.until_well()
+    assert cluster.primary() != primary
+    cluster.assert_protected()
+
+
+def test_a_dead_supervisor_is_told_and_healed(cluster: LocalCluster) -> None:
+    """The death of a node's supervisor shows in status and doctor, and `up` brings the node back."""
+    kill(cluster.service("n3/supervisor")["pid"])
+    verdict = cluster.status()["verdict"]
+    assert not verdict["can_lose_a_node"]
+    assert "n3/supervisor is lost" in verdict["reasons"]
+    assert "nothing supervises n3" in cluster.succeed("doctor", codes=(1,))
+    cluster.succeed("up")
+    assert cluster.succeed("doctor") == "no fault found\n"
+
+
+def test_a_service_is_held_until_it_is_started(cluster: LocalCluster) -> None:
+    """A service that is stopped on purpose stays down, says so, and runs again once it is started."""
+    cluster.succeed("service", "stop", "n2/api")
+    assert cluster.service("n2/api") | {"address": ""} == {
+        "name": "api",
+        "state": "stopped",
+        "pid": None,
+        "role": None,
+        "address": "",
+        "held": True,
+    }
+    assert "n2/api is held on purpose" in cluster.status()["verdict"]["reasons"]
+    cluster.succeed("up", codes=(1,))
+    assert cluster.service("n2/api")["pid"] is None
+    cluster.succeed("service", "start", "n2/api")
+
+
+def test_postgres_is_held_with_its_patroni(cluster: LocalCluster) -> None:
+    """PostgreSQL that is crashed and held leaves no process, and Patroni does not start it again."""
+    primary = cluster.primary()
+    cluster.succeed("service", "stop", f"{primary}/postgres", "--crash")
+    assert cluster.service(f"{primary}/postgres")["pid"] is None
+    assert cluster.service(f"{primary}/patroni")["held"]
+    moved = cluster.until("another node is primary", lambda status: _roles(status).count("primary") == 1)
+    assert moved["verdict"]["up"] or "no standby" in str(moved["verdict"]["reasons"])
+    cluster.succeed("service", "start", f"{primary}/postgres")
+
+
+def test_a_node_is_held_and_comes_back(cluster: LocalCluster) -> None:
+    """With a node held down orders are still taken and the reason is given; started again, all is well."""
+    cluster.succeed("node", "stop", "n2")
+    status = cluster.until("the others go on", lambda status: bool(status["verdict"]["up"]))
+    assert not status["verdict"]["can_lose_a_node"]
+    assert "n2 is held down on purpose" in status["verdict"]["reasons"]
+    node = next(node for node in status["nodes"] if node["name"] == "n2")
+    assert {service["pid"] for service in node["services"]} == {None}
+    assert not any("/nodes/n2/" in command for command in cluster.processes())
+    cluster.succeed("node", "start", "n2")
+
+
+def test_down_leaves_no_process_and_up_finds_everything_again(cluster: LocalCluster) -> None:
+    """`down` leaves no process; `up` on the existing home brings back what was stored."""
+    cluster.do("CREATE TABLE kept AS SELECT 42 AS answer")
+    cluster.succeed("down")
+    assert cluster.processes() == []
+    assert cluster.run("status").returncode == 2
+    cluster.succeed("up")
+    assert cluster.ask("SELECT answer FROM kept") == "42"
+    cluster.do("DROP TABLE kept")
+
+
+def test_logs_and_misuse(cluster: LocalCluster) -> None:
+    """`logs` shows a service's own log; a name that does not exist is refused in one line with exit code 2."""
+    assert "n1/patroni" in cluster.succeed("logs", "n1/patroni")
+    refused = cluster.run("service", "stop", "n3/door")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "there is no service 'n3/door'" in refused.stderr
+
+
+def _roles(status: dict[str, list[dict[str, list[dict[str, object]]]]]) -> list[object]:
+    return [service["role"] for node in status["nodes"] for service in node["services"]]
