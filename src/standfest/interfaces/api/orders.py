@@ -1,6 +1,8 @@
 """Placing and reading orders."""
 
 import datetime
+from collections.abc import Awaitable
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -43,6 +45,8 @@ from standfest.interfaces.api.services import Client, Services
 from standfest.storage.connection import Connection
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.orders import read_events, read_orders
+
+Result = TypeVar("Result")
 
 READ_SCOPES = frozenset({"orders:read", "orders:read-all"})
 ETAG_HEADER = ("ETag", "The version, as a strong entity tag")
@@ -100,10 +104,24 @@ async def place_order(request: ApiRequest) -> ASGIApp:
         may_price=has_scope(client, "orders:price"),
         received_at=datetime.datetime.now(datetime.UTC),
     )
-    identifier = order_id(client.id, key, json_hash(value))
+    try:
+        order = await _agree(services, submission)
+    except Invalid as error:
+        # A repeat gets the answer that it had, even where a product is not sold any more by now.
+        identifier = order_id(client.id, key, json_hash(value))
+        placement = await _known(identifier, stored_placement(services, identifier))
+        if placement is None:
+            raise invalid("invalid-content", error.faults) from error
+    else:
+        placement = await _known(order.order_id, services.intake.place(order))
+    return await _answer_placement(services, placement)
+
+
+async def _known(identifier: UUID, placing: Awaitable[Result]) -> Result:
+    """What becomes of an order, where that can be known."""
     structlog.contextvars.bind_contextvars(order_id=str(identifier))
     try:
-        placement = await _place(services, submission, identifier)
+        return await placing
     except OutcomeUnknown as error:
         raise Problem(
             "outcome-unknown",
@@ -111,19 +129,6 @@ async def place_order(request: ApiRequest) -> ASGIApp:
             order_id=str(identifier),
             number=order_number(identifier),
         ) from error
-    return await _answer_placement(services, placement)
-
-
-async def _place(services: Services, submission: Submission, identifier: UUID) -> Placement:
-    try:
-        order = await _agree(services, submission)
-    except Invalid as error:
-        # A repeat gets the answer that it had, even where a product is not sold any more by now.
-        placement = await stored_placement(services, identifier)
-        if placement is None:
-            raise invalid("invalid-content", error.faults) from error
-        return placement
-    return await services.intake.place(order)
 
 
 async def _agree(services: Services, submission: Submission) -> Order:
