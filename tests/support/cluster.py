@@ -4,6 +4,7 @@ It never meets a cluster that is up on this machine, nor that of another test ru
 addresses in 127.0.21.x. Of itself it asserts what every acknowledgement rests on: fsync, strict mode, named standbys.
 """
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -21,9 +22,14 @@ from typing import Any
 import psutil
 import psycopg
 
+from standfest.cluster.handle import connected
 from standfest.cluster.home import Home
+from standfest.cluster.observation import Observation
+from standfest.cluster.observe import observe
 from standfest.cluster.topology import Door, Node, Processes, Topology
 from standfest.cluster.topology_file import render_topology
+from standfest.redundancy.report import status_document
+from standfest.redundancy.verdict import decide
 
 _BLOCKS = 20
 """Blocks of ten addresses: three nodes, and the doors on the tenth."""
@@ -61,16 +67,26 @@ class LocalCluster:
         document: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return document
 
+    def look(self) -> dict[str, Any]:
+        """The same document, asked for without a process of its own."""
+
+        async def ask() -> Observation:
+            async with connected(Home(self.home), self.topology) as cluster:
+                return await observe(cluster)
+
+        seen = asyncio.run(ask())
+        return status_document(self.topology, seen, decide(seen))
+
     def service(self, full_name: str) -> dict[str, Any]:
         """What `status` says of NODE/NAME."""
         node_name, _, name = full_name.partition("/")
-        nodes = {node["name"]: node["services"] for node in self.status()["nodes"]}
+        nodes = {node["name"]: node["services"] for node in self.look()["nodes"]}
         found: dict[str, Any] = next(service for service in nodes[node_name] if service["name"] == name)
         return found
 
     def primary(self) -> str:
         """The node of the primary database."""
-        for node in self.status()["nodes"]:
+        for node in self.look()["nodes"]:
             if any(service["role"] == "primary" for service in node["services"]):
                 return str(node["name"])
         raise AssertionError("no node is primary")
@@ -78,8 +94,9 @@ class LocalCluster:
     def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0) -> dict[str, Any]:
         """Ask for the status until `holds` of it; the status that it held of."""
         deadline = time.monotonic() + timeout_s
-        while not holds(status := self.status()):
+        while not holds(status := self.look()):
             assert time.monotonic() < deadline, f"waited {timeout_s} s until {what}: {json.dumps(status, indent=1)}"
+            time.sleep(0.2)
         return status
 
     def until_well(self, timeout_s: float = 60.0) -> None:

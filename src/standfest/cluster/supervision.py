@@ -13,7 +13,7 @@ import psutil
 from standfest.clients.asking import UnreachableError
 from standfest.clients.supervisor import Program, ProgramState
 from standfest.cluster.binaries import Binaries
-from standfest.cluster.commands import POSTGRES_CHILD, supervisord_arguments
+from standfest.cluster.commands import POSTGRES_CHILD, RESTARTER, supervisord_arguments
 from standfest.cluster.handle import Cluster
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind
@@ -133,10 +133,11 @@ async def crash_node(cluster: Cluster, node: Node) -> None:
     await kill(_everything(home))
 
 
-async def shut_down(cluster: Cluster, node: Node, program_order: Sequence[str]) -> None:
-    """Stop the node's programs in this order, then its supervisord; no process is left."""
-    for program in program_order:
-        await stop_program(cluster, node, program)
+async def shut_down(cluster: Cluster, node: Node, stages: Sequence[Sequence[str]]) -> None:
+    """Stop the node's programs, stage after stage, then its supervisord; no process is left."""
+    # supervisord would wait for its listener for seconds in the end.
+    for stage in (*stages, (RESTARTER,)):
+        await asyncio.gather(*(stop_program(cluster, node, program) for program in stage))
     if await programs(cluster, node) is not None:
         await cluster.supervisor(node).shutdown()
         await all_ended(_everything(cluster.node_home(node)), _SHUTDOWN_S)

@@ -47,7 +47,7 @@ async def take_down(cluster: Cluster, progress: Progress) -> None:
     leaders = tuple(node for node in nodes if node.name in primaries)
     await _stop_kinds(cluster, (Kind.PATRONI,), leaders, progress, "the primary database")
     progress.doing("stopping etcd and supervision")
-    await asyncio.gather(*(shut_down(cluster, node, (Kind.ETCD.value,)) for node in nodes))
+    await asyncio.gather(*(shut_down(cluster, node, [[Kind.ETCD.value]]) for node in nodes))
     progress.done("stopping etcd and supervision")
 
 
@@ -73,8 +73,8 @@ async def hold_node(cluster: Cluster, node: Node, *, crash: bool, progress: Prog
     if crash:
         await crash_node(cluster, node)
     else:
-        order = [service.program for service in reversed(programs_of(cluster.topology, node))]
-        await shut_down(cluster, node, order)
+        front = [service.program for service in programs_of(cluster.topology, node) if service.kind in _FRONT]
+        await shut_down(cluster, node, [front, [Kind.PATRONI.value], [Kind.ETCD.value]])
     progress.done(f"stopping {node.name}")
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from standfest.errors import StandfestError
 
-_POLL_S = 0.15
+_POLL_S = 0.25
 
 
 class NotReadyError(StandfestError):
