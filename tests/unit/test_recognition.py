@@ -7,17 +7,21 @@ import pytest
 
 from standfest.cluster.commands import program_arguments, recognise, restarter_arguments, supervisord_arguments
 from standfest.cluster.home import NodeHome
-from standfest.cluster.inventory import programs_of
+from standfest.cluster.inventory import Kind, programs_of
 from standfest.cluster.topology import LOCAL
 
 HOME = NodeHome(Path("/state/nodes/n1"))
 OTHER = NodeHome(Path("/elsewhere/nodes/n1"))
 
 
+PROGRAMS = {Kind.ETCD: "/usr/bin/etcd", Kind.DOOR: "/usr/sbin/haproxy"}
+
+
 def test_what_is_started_is_recognised() -> None:
     """Each program's command line, as it is started, is recognised as that program on its node and on no other."""
     for service in programs_of(LOCAL, LOCAL.nodes[0]):
-        command = ["/some/program", *program_arguments(HOME, service)]
+        program = PROGRAMS.get(service.kind, "/v/python")
+        command = [program, *program_arguments(HOME, service)]
         assert recognise(command, HOME) == service.name
         assert recognise(command, OTHER) is None
 
@@ -25,7 +29,10 @@ def test_what_is_started_is_recognised() -> None:
 def test_supervision_is_recognised() -> None:
     """supervisord and its restarter are recognised."""
     assert recognise(["python", *supervisord_arguments(HOME)], HOME) == "supervisor"
-    assert recognise(["python", *restarter_arguments(HOME), "--url", "http://x"], HOME) == "restarter"
+    assert (
+        recognise(["python", *restarter_arguments(HOME), "--url", "http://x", "--password-file", "/s"], HOME)
+        == "restarter"
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +40,7 @@ def test_supervision_is_recognised() -> None:
     [
         (["/pg/bin/postgres", "-D", "/state/nodes/n1/postgres", "--port=1"], "postgres"),
         ([f"postgres: {HOME.fingerprint}: checkpointer "], "postgres-child"),
-        (["haproxy", "-W", "-f", "/state/nodes/n1/config/door.cfg", "-sf", "12"], "door"),
+        (["haproxy", "-sf", "12", "-x", "sockpair@3", "-W", "-f", "/state/nodes/n1/config/door.cfg"], "door"),
     ],
 )
 def test_processes_that_change_their_command_line_are_recognised(command: Sequence[str], program: str) -> None:
@@ -46,7 +53,7 @@ def test_processes_that_change_their_command_line_are_recognised(command: Sequen
     [
         [],
         ["vi", "/state/nodes/n1/config/patroni.json"],
-        ["less", "-f", "/state/nodes/n1/config/door.cfg"],
+        ["less", "-W", "-f", "/state/nodes/n1/config/door.cfg"],
         ["tail", "-F", "/state/nodes/n1/logs/etcd.log"],
         ["grep", "-D", "read", "/state/nodes/n1/postgres"],
         ["/pg/bin/postgres", "-D", "/state/nodes/n11/postgres"],

@@ -4,6 +4,7 @@ A command line can be read by everybody, across users and user namespaces; envir
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, Service
@@ -18,7 +19,7 @@ def supervisord_arguments(home: NodeHome) -> list[str]:
 
 
 def restarter_arguments(home: NodeHome) -> list[str]:
-    """What follows the interpreter in the node's restarter; more options follow."""
+    """What follows the interpreter in the node's restarter; --url and --password-file follow."""
     return ["-m", "standfest.cluster.restarter", "--held", str(home.run / "held")]
 
 
@@ -46,23 +47,22 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     """
     if not command:
         return None
-    arguments = tuple(command[1:])
-    config = str(home.config)
-    match arguments:
-        case ("--config-file", path) if path == f"{config}/etcd.json":
+    config, program = home.config, Path(command[0]).name
+    match program, tuple(command[1:]):
+        case "etcd", ("--config-file", path) if path == str(config / "etcd.json"):
             return Kind.ETCD.value
-        case ("-m", "patroni", path) if path == f"{config}/patroni.json":
-            return Kind.PATRONI.value
-        # After a reload more options follow.
-        case ("-W", "-f", path, *_) if path == f"{config}/door.cfg":
+        # After a reload HAProxy puts the handing over from its predecessor before the options it was started with.
+        case "haproxy", (*_, "-W", "-f", path) if path == str(config / "door.cfg"):
             return Kind.DOOR.value
-        case ("-m", "standfest", "serve", _, "--config", path) if path.startswith(f"{config}/"):
-            return path.removeprefix(f"{config}/").removesuffix(".toml")
-        case ("-D", path, *_) if path == str(home.postgres):
+        case "postgres", ("-D", path, *_) if path == str(home.postgres):
             return Kind.POSTGRES.value
-    if list(arguments) == supervisord_arguments(home):
-        return Kind.SUPERVISOR.value
-    if list(arguments[:4]) == restarter_arguments(home):
-        return RESTARTER
+        case _, ("-m", "patroni", path) if path == str(config / "patroni.json"):
+            return Kind.PATRONI.value
+        case _, ("-m", "standfest", "serve", _, "--config", path) if Path(path).parent == config:
+            return Path(path).stem
+        case _, arguments if list(arguments) == supervisord_arguments(home):
+            return Kind.SUPERVISOR.value
+        case _, (*arguments, "--url", _, "--password-file", _) if arguments == restarter_arguments(home):
+            return RESTARTER
     # The children of a postmaster show a title that begins with cluster_name.
     return POSTGRES_CHILD if command[0].startswith(f"postgres: {home.fingerprint}: ") else None

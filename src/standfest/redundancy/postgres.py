@@ -11,7 +11,7 @@ from standfest.cluster.topology import Topology
 from standfest.redundancy.site import Site
 
 LOOP_WAIT_S = 1
-"""How often Patroni looks after its member, its smallest: three nodes cost some hundredths of a core (bench/idle.py)."""
+"""How often Patroni looks after its member, its smallest: on three nodes that costs 0.02 cores (bench/idle.py)."""
 
 _TTL_S = 20
 """Patroni's smallest ttl; LOOP_WAIT_S + 2 · _RETRY_TIMEOUT_S must not exceed it."""
