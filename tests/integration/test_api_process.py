@@ -111,7 +111,9 @@ def test_a_process_sheds_what_it_cannot_hold(database: TestDatabase) -> None:
             assert (shed.status_code, shed.headers["Retry-After"]) == (429, "1")
             assert httpx.get(f"{api.url}/readyz").status_code == 200
         assert waiting.result().status_code == 201
-        assert "standfest_http_requests_shed_total 1.0" in httpx.get(f"{api.url}/metrics").text
+        figures = httpx.get(f"{api.url}/metrics").text
+        assert 'standfest_orders_answered_total{repeated="false",status="confirmed"} 1.0' in figures
+        assert "standfest_http_requests_shed_total 1.0" in figures
 
 
 def test_the_end_disturbs_nobody(database: TestDatabase) -> None:

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from typing import TextIO
+from collections.abc import MutableMapping
+from typing import Any, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
@@ -13,10 +14,16 @@ HIDDEN = frozenset({"authorization", "password", "secret", "token", "key", "body
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Replaces the values of fields that must not be logged."""
-    for name in event:
-        if name.lower() in HIDDEN:
-            event[name] = "[hidden]"
-    return event
+    return _hidden(event)
+
+
+def _hidden(fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in fields.items():
+        if str(name).lower() in HIDDEN:
+            fields[name] = "[hidden]"
+        elif isinstance(value, dict):
+            fields[name] = _hidden(dict(value))
+    return fields
 
 
 def configure_logs(level: int = logging.INFO, stream: TextIO | None = None) -> None:

@@ -17,6 +17,5 @@ DRAINING = "standfest_draining"
 """1 while the process wants no new traffic."""
 CATALOGUE_AGE_SECONDS = "standfest_catalogue_age_seconds"
 """Time since the catalogue in memory was last known to be that of the database."""
-ORDERS = "standfest_orders_total"
-"""Submissions of orders, by outcome: confirmed, backordered, declined, repeated, reused, overloaded,
-unavailable, unknown, invalid."""
+ORDERS_ANSWERED = "standfest_orders_answered_total"
+"""Durable answers to orders, by the order's status and whether the request was a repeat."""

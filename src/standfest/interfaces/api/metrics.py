@@ -28,6 +28,9 @@ class ApiMetrics:
         )
         self.in_flight = Gauge(names.HTTP_IN_FLIGHT, "Requests that are being worked on", registry=self.registry)
         self.shed = Counter(names.HTTP_SHED, "Requests refused because too many were in flight", registry=self.registry)
+        self.orders = Counter(
+            names.ORDERS_ANSWERED, "Durable answers to orders", ("status", "repeated"), registry=self.registry
+        )
         lag = Gauge(names.EVENT_LOOP_LAG_SECONDS, "Lateness of the event loop", registry=self.registry)
         lag.set_function(lambda: readiness.lag_s)
         draining = Gauge(names.DRAINING, "1 while no new traffic is wanted", registry=self.registry)

@@ -29,6 +29,7 @@ from standfest.interfaces.api.answers import (
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
+from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.operations import (
     ApiRequest,
     Content,
@@ -114,6 +115,8 @@ async def place_order(request: ApiRequest) -> ASGIApp:
             raise invalid("invalid-content", error.faults) from error
     else:
         placement = await _known(order.order_id, services.intake.place(order))
+    metrics: ApiMetrics = request.app.state.metrics
+    metrics.orders.labels(placement.order.status, str(placement.repeated).lower()).inc()
     return await _answer_placement(services, placement)
 
 
