@@ -76,7 +76,7 @@ def test_never_more_than_there_was(wanted: list[Order], available: dict[int, int
 
 @given(orders, stocks)
 def test_a_promise_covers_every_line(wanted: list[Order], available: dict[int, int]) -> None:
-    """A confirmed order has all it asked for, a backordered one all of it reserved or backordered, a declined one none."""
+    """A confirmed order has all it asked for, a backordered one all reserved or backordered, a declined none."""
     for decision in allocate(wanted, available):
         lines = [line for line in decision.order.lines if line.stock_policy != "untracked"]
         assert (decision.order.status == "declined") == bool(decision.shortages)
