@@ -74,9 +74,7 @@ class Shop:
         self.connection.execute(EVENT, (order_ref, 1, "order.confirmed", b"\xcc"))
         self.connection.execute(EVENT, (order_ref, 2, "order.lines_cancelled", b"\xdd"))
         self.connection.execute(CHANGE, (order_id,))
-        self.connection.execute(
-            "UPDATE stock SET reserved = reserved + 15 WHERE product_id = %s", (self.product,)
-        )
+        self.connection.execute("UPDATE stock SET reserved = reserved + 15 WHERE product_id = %s", (self.product,))
         return order_id
 
 
@@ -99,9 +97,7 @@ def test_reads_what_is_there(database: TestDatabase) -> None:
     with reader.connect(database.dsn("standfest_owner")) as snapshot:
         orders = snapshot.orders("demo", position, ["n1", "n2"])
         stock = snapshot.stock("demo", position, ["A", "U", "none"])
-    assert [order.nonce for order in orders] == ["n1", "n1"], (
-        "the second is another client's with the same nonce"
-    )
+    assert [order.nonce for order in orders] == ["n1", "n1"], "the second is another client's with the same nonce"
     assert orders[0] == FoundOrder(
         order_id=order_id,
         nonce="n1",

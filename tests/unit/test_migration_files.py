@@ -30,9 +30,7 @@ def test_versions_are_numbered_without_gaps() -> None:
     assert versions == list(range(1, len(versions) + 1))
 
 
-@pytest.mark.parametrize(
-    "name", ["1_short.expand.sql", "0001_base.sql", "0001_Base.expand.sql", "0001_x.both.sql"]
-)
+@pytest.mark.parametrize("name", ["1_short.expand.sql", "0001_base.sql", "0001_Base.expand.sql", "0001_x.both.sql"])
 def test_a_badly_named_file_is_refused(tmp_path: Path, name: str) -> None:
     """A file whose name the runner would not understand is an error that names it, never silently left out."""
     (tmp_path / name).write_text("SELECT 1;")

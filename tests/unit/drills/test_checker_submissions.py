@@ -108,9 +108,7 @@ def test_cancellation() -> None:
         "nonce": "n",
         "content": {"order_id": "o", "lines": [[2, "1.5"]]},
     }
-    [cancellation] = summarise(
-        [START, begin, {**END, "op": "ok", "kind": "cancel", "key": "c"}]
-    ).cancellations
+    [cancellation] = summarise([START, begin, {**END, "op": "ok", "kind": "cancel", "key": "c"}]).cancellations
     assert cancellation.lines == {2: Decimal("1.5")}
     assert cancellation.outcome is Outcome.ACKNOWLEDGED
 

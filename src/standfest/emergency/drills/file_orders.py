@@ -46,9 +46,7 @@ def _products(orders: Sequence[PlannedOrder], run: str) -> list[Product]:
     for order in orders:
         for line in order.lines:
             prices.setdefault(line.sku, line.unit_price)
-    return [
-        Product(_sku(run, sku), sku, price, "tracked", ON_HAND) for sku, price in sorted(prices.items())
-    ]
+    return [Product(_sku(run, sku), sku, price, "tracked", ON_HAND) for sku, price in sorted(prices.items())]
 
 
 def _sku(run: str, sku: str) -> str:
