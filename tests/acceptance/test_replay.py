@@ -94,7 +94,7 @@ def test_a_replay_outlives_the_primary(cluster: LocalCluster, tmp_path: Path) ->
     report = json.loads(report_file.read_text())
     assert report["failed"] == 0
     assert report["orders"]["placed"] == report["orders"]["sent"]
-    cluster.until_well()
+    cluster.until_well(timeout_s=120)
     there = orders_by_invoice(cluster, source)
     assert set(there.values()) == {1}
     assert len(there) == report["orders"]["sent"]

@@ -1,7 +1,9 @@
 """Replaying files against a small order API behind real sockets: what arrives there and what is reported."""
 
 import asyncio
+import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
+from rich.console import Console
 
-from standfest.cli.replay import load, replay, send
+from standfest.cli.replay import load, replay, send, table
 from standfest.clients.attempts import RetryPolicy
 from standfest.emergency.drills.replay.plan import Plan, PlannedOrder, make_plan
 from standfest.emergency.drills.replay.rows import COLUMNS, open_file, read_rows
@@ -73,6 +76,18 @@ def test_every_row_is_accounted_for_and_arrives_once() -> None:
     assert sum(report[bucket] for bucket in buckets) == report["rows"] == plan.rows
     assert report["orders"] == {"sent": len(api.orders), "placed": len(api.orders)}
     assert_state(api, plan)
+
+
+def test_the_report_for_people_says_what_the_one_for_machines_says() -> None:
+    """Each bucket and each reason is a row of the table, with its count."""
+    report = run(FakeApi(), generated())
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(table(report))
+    shown = {tuple(re.split(r" *[│┃] *", line.strip("│┃ "))) for line in console.export_text().splitlines()}
+    for bucket in ("placed", "cancelled", "cancelled_in_part", "refused", "failed"):
+        assert (f"rows {bucket.replace('_', ' ')}", f"{report[bucket]:,}") in shown
+    for reason, count in report["reasons"]["refused"].items():
+        assert (reason, f"{count:,}") in shown
 
 
 def test_the_second_run_changes_nothing() -> None:

@@ -42,7 +42,12 @@ class KeyUnusable(StandfestError):
     exit_code = 2
 
 
-@click.command(epilog="Examples: standfest replay online_retail.csv.gz --speed 5000; standfest replay --generate 1000")
+@click.command(
+    epilog="""\b
+Examples:
+  standfest replay online_retail.csv.gz --speed 5000
+  standfest replay --generate 1000 --seed 7 --json"""
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--generate", type=click.IntRange(1, 100_000), help="Replay so many made-up invoices, no file.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the made-up invoices.")
