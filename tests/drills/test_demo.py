@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -92,6 +93,18 @@ def test_the_cluster_stays_up(demonstration: Demonstration) -> None:
     """After the demonstration the cluster takes orders, for whoever wants to try more."""
     status = json.loads(demonstration.standfest("status", "--json").stdout)
     assert status["verdict"]["up"] is True
+
+
+def test_no_service_has_an_input(demonstration: Demonstration) -> None:
+    """A backend whose postmaster was killed while it waited for a standby reads its input: that must end at once."""
+    status = json.loads(demonstration.standfest("status", "--json").stdout)
+    inputs = {
+        f"{node['name']}/{service['name']}": str(Path(f"/proc/{service['pid']}/fd/0").readlink())
+        for node in status["nodes"]
+        for service in node["services"]
+        if service["pid"] is not None
+    }
+    assert set(inputs.values()) == {"/dev/null"}, inputs
 
 
 def test_the_checker_by_itself_agrees(demonstration: Demonstration) -> None:

@@ -85,11 +85,19 @@ def render_supervisord(site: Site) -> str:
     return "\n".join(sections)
 
 
+_WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
+"""Supervisor gives every program an input pipe that never ends. PostgreSQL's backends inherit it, and one that was
+waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
+`whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
+
+
 def _program(site: Site, service: Service) -> str:
     return _section(
         f"program:{service.name}",
         {
-            "command": _command([_executable(site, service.kind), *program_arguments(site.home, service)]),
+            "command": _command(
+                [*_WITHOUT_INPUT, _executable(site, service.kind), *program_arguments(site.home, service)]
+            ),
             "directory": str(site.home.run),
             "autostart": "false",
             "autorestart": "true",
