@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,11 @@ from standfest.errors import StandfestError
 
 GONE_TIMEOUT_S = 5.0
 """How long a process may take to disappear after SIGKILL before the fault counts as not having happened."""
+
+STOPPED_TIMEOUT_S = 5.0
+"""How long a process may take to stand still after SIGSTOP."""
+
+POLL_S = 0.01
 
 READY_TIMEOUT_S = 10.0
 """How long the guard of a freeze may take to start."""
@@ -94,9 +100,19 @@ def frozen(target: Target) -> Iterator[list[Process]]:
     with _guard(victims):
         for victim in victims:
             _stop(victim)
-        if processes.state(target.process) != "T":
-            raise FaultFailed(f"{target} runs on after SIGSTOP")
+        if not _stands_still(target.process):
+            raise FaultFailed(f"{target} still runs {STOPPED_TIMEOUT_S:.0f} s after SIGSTOP")
         yield victims
+
+
+def _stands_still(process: Process) -> bool:
+    """Whether a process that was sent SIGSTOP is stopped: a system call that it is in comes to its end first."""
+    deadline = time.monotonic() + STOPPED_TIMEOUT_S
+    while processes.state(process) != "T":
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True
 
 
 def _stop(victim: Process) -> None:
