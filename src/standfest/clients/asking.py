@@ -44,14 +44,15 @@ class Asker:
     ) -> Answer:
         """One request; UnreachableError where no complete answer came. Statuses are for the caller to judge."""
         limit = aiohttp.ClientTimeout(total=timeout_s or self.timeout_s)
-        auth = aiohttp.BasicAuth(*login) if login else None
+        sent = dict(headers or {})
+        if login:
+            sent["Authorization"] = aiohttp.encode_basic_auth(*login)
         try:
             async with self.session.request(
                 method,
                 url,
                 data=body,
-                headers=headers,
-                auth=auth,
+                headers=sent,
                 ssl=tls or True,
                 timeout=limit,
                 allow_redirects=False,
@@ -59,6 +60,8 @@ class Asker:
                 return Answer(response.status, await _whole_body(response, url))
         except TimeoutError as error:
             raise UnreachableError(f"{url} did not answer within {limit.total:g} s") from error
+        except aiohttp.ClientConnectorError as error:
+            raise UnreachableError(f"{url} does not answer: {error.os_error.strerror or error.os_error}") from error
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise UnreachableError(f"{url} does not answer: {error}") from error
 

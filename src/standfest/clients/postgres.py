@@ -1,6 +1,7 @@
 """Whether a PostgreSQL server answers at all, without logging in."""
 
 import asyncio
+import os
 import struct
 
 from standfest.clients.asking import UnreachableError
@@ -22,6 +23,8 @@ async def answers(host: str, port: int, timeout_s: float) -> None:
     except TimeoutError as error:
         raise UnreachableError(f"{host}:{port} did not answer within {timeout_s:g} s") from error
     except OSError as error:
-        raise UnreachableError(f"{host}:{port} does not answer: {error}") from error
+        raise UnreachableError(
+            f"{host}:{port} does not answer: {os.strerror(error.errno) if error.errno else error}"
+        ) from error
     if answer not in (b"S", b"N"):
         raise UnreachableError(f"{host}:{port} closed the connection: PostgreSQL takes none there")

@@ -10,7 +10,6 @@ import msgspec
 
 from standfest.clients import postgres
 from standfest.clients.asking import Asker, UnreachableError
-from standfest.clients.patroni import Cluster as PatroniCluster
 from standfest.clients.patroni import MemberState
 from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.handle import Cluster
@@ -18,11 +17,8 @@ from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.inventory import Kind, Service, services_of
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
 from standfest.cluster.processes import processes_of, working_pid
+from standfest.cluster.roles import database_roles
 from standfest.cluster.topology import Node
-
-_PRIMARY_ROLES = ("primary", "master")
-_COUNTED_SYNC_STATES = ("quorum", "sync")
-_COUNTED_ROLES = ("quorum_standby", "sync_standby")
 
 _NOT_READY = 503
 """An API process that is draining says so, and a door that has no API process to send a request to."""
@@ -52,9 +48,11 @@ async def observe(cluster: Cluster) -> Observation:
         _first_answer([cluster.patroni(node).configuration for node in nodes]),
         _order_health(cluster),
     )
-    counted = _counted_standbys(list(heard), view)
+    roles = database_roles({node.name: answer.member for node, answer in zip(nodes, heard, strict=True)}, view)
     return Observation(
-        nodes=tuple(_seen_node(cluster, node, answer, counted) for node, answer in zip(nodes, heard, strict=True)),
+        nodes=tuple(
+            _seen_node(cluster, node, answer, roles.get(node.name)) for node, answer in zip(nodes, heard, strict=True)
+        ),
         strict=settings is None or _is_strict(settings),
         paused=any(answer.member.pause for answer in heard if answer.member is not None),
         order_health=health,
@@ -63,23 +61,6 @@ async def observe(cluster: Cluster) -> Observation:
 
 def _is_strict(settings: dict[str, object]) -> bool:
     return settings.get("synchronous_mode") == "quorum" and settings.get("synchronous_mode_strict") is True
-
-
-def _counted_standbys(heard: Sequence[_Heard], view: PatroniCluster | None) -> set[str]:
-    """Standbys that the primary streams to and counts, and that Patroni would promote: both must say so."""
-    primaries = [answer.member for answer in heard if answer.member and _is_primary(answer.member)]
-    if len(primaries) != 1 or view is None:
-        return set()
-    streaming = {
-        row.application_name
-        for row in primaries[0].replication
-        if row.state == "streaming" and row.sync_state in _COUNTED_SYNC_STATES
-    }
-    return streaming & {member.name for member in view.members if member.role in _COUNTED_ROLES}
-
-
-def _is_primary(member: MemberState) -> bool:
-    return member.role in _PRIMARY_ROLES and member.state == "running"
 
 
 async def _listen(cluster: Cluster, node: Node) -> _Heard:
@@ -167,7 +148,7 @@ async def _order_health(cluster: Cluster) -> dict[str, str]:
     return await _first_answer([functools.partial(ask, url) for url in urls]) or {}
 
 
-def _seen_node(cluster: Cluster, node: Node, heard: _Heard, counted: set[str]) -> SeenNode:
+def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None) -> SeenNode:
     home = cluster.node_home(node)
     processes = processes_of(home)
     services = []
@@ -188,7 +169,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, counted: set[str]) -
                 address=service.address,
                 state=state,
                 pid=pid,
-                role=_role(node, service, heard, counted) if state is State.RUNNING else None,
+                role=_role(service, heard, database_role) if state is State.RUNNING else None,
                 held=held,
                 ready=state is State.RUNNING and service.name not in heard.unready,
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
@@ -197,11 +178,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, counted: set[str]) -
     return SeenNode(node.name, node.address, tuple(services), held=node_is_held(home))
 
 
-def _role(node: Node, service: Service, heard: _Heard, counted: set[str]) -> Role | None:
+def _role(service: Service, heard: _Heard, database_role: Role | None) -> Role | None:
     if service.kind is Kind.ETCD:
         return Role.LEADER if heard.etcd_leads else Role.FOLLOWER
-    if service.kind is not Kind.POSTGRES or heard.member is None:
-        return None
-    if _is_primary(heard.member):
-        return Role.PRIMARY
-    return Role.STANDBY if node.name in counted else Role.REPLICA
+    return database_role if service.kind is Kind.POSTGRES else None

@@ -18,13 +18,17 @@ class Finding:
 
 def diagnose(seen: Observation) -> tuple[Finding, ...]:
     """The faults, the widest first: what explains others stands before them."""
+    if all(_is_lost(node) or node.held for node in seen.nodes):
+        down = Finding("the cluster is down", "no supervisor answers and no process runs", "standfest up")
+        return (down, *(finding for node in seen.nodes if node.held for finding in _node_findings(node)))
     return (*_cluster_findings(seen), *(finding for node in seen.nodes for finding in _node_findings(node)))
 
 
+def _is_lost(node: SeenNode) -> bool:
+    return all(service.state is State.LOST for service in node.services if not service.held)
+
+
 def _cluster_findings(seen: Observation) -> Iterator[Finding]:
-    if all(service.state is State.LOST for node in seen.nodes for service in node.services if not service.held):
-        yield Finding("the cluster is down", "no supervisor answers and no process runs", "standfest up")
-        return
     etcd = [service for node in seen.nodes for service in node.of_kind(Kind.ETCD)]
     members = sum(service.state is State.RUNNING for service in etcd)
     if members < len(etcd) // 2 + 1:
@@ -76,6 +80,11 @@ def _node_findings(node: SeenNode) -> Iterator[Finding]:
     if node.held:
         yield Finding(
             f"{node.name} is held down on purpose", "its hold marker is set", f"standfest node start {node.name}"
+        )
+        return
+    if _is_lost(node):
+        yield Finding(
+            f"nothing runs on {node.name}", "its supervisor does not answer and no process runs", "standfest up"
         )
         return
     supervisor = next((service for service in node.services if service.kind is Kind.SUPERVISOR), None)
