@@ -94,7 +94,8 @@ class Database:
         except psycopg.Error as error:
             if connection.broken or connection.closed or _means_away(error):
                 self._lose(connection, taken_at)
-                raise DatabaseUnavailable(f"the database went away: {_first_line(error)}") from error
+                cause = "no answer before the deadline" if connection.abandoned else _first_line(error)
+                raise DatabaseUnavailable(f"the database went away: {cause}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
                 raise DatabaseUnavailable(f"the database asks to try again: {_first_line(error)}") from error
             raise
