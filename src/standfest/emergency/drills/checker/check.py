@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,9 @@ from .decide import decide
 from .model import FoundOrder, History, Outcome, State, StockCount, Unseen, Verdict, subjects
 from .submissions import load
 
+LOOKS_MAX = 3
+PAUSE_S = 2.5
+"""Between two looks; longer than an order may be under way in the product."""
 FINDINGS_SHOWN = 20
 """How many findings of a kind a report lists; the figures count all orders or SKUs that have one."""
 
@@ -23,9 +27,15 @@ def check(history: Path, conninfo: str, doors: Sequence[str], key: str) -> Verdi
     """The verdict on one drill; CheckerError where it cannot be reached.
 
     `conninfo` is a libpq connection string that may read all tables, `key` may read the orders of the drill's
-    client and stock. What is still under way when it looks may count as missing: let the drill end first.
+    client and stock. What is wrong is looked at again: a submission that its client gave up may still be
+    committed between two looks, and only what stays wrong is.
     """
     recorded = load(history)
+    for _ in range(LOOKS_MAX - 1):
+        verdict = decide(recorded, look(recorded, conninfo, doors, key))
+        if verdict.ok:
+            return verdict
+        time.sleep(PAUSE_S)
     return decide(recorded, look(recorded, conninfo, doors, key))
 
 

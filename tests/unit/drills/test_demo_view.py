@@ -1,0 +1,87 @@
+"""What the demonstration shows at its end."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from standfest.cli.demo_view import DemoProgress, document, show
+from standfest.emergency.drills.checker.model import Finding, Verdict
+from standfest.emergency.drills.demo import Failover, Phase, Plan, Result
+
+
+def result(missing: Sequence[Finding] = (), **changes: Any) -> Result:
+    """A demonstration in which 90 of 100 orders were acknowledged."""
+    figures: dict[str, Any] = {
+        **{"submitted": 100, "acknowledged": 90, "declined": 10, "refused": 0, "failed": 0, "unknown": 0},
+        **{"unknown_present": 0, "shed": 0, "missing": missing, "doubled": (), "altered": (), "refused_present": ()},
+        **{"unsent": (), "stock_mismatches": (), "reads_missed": (), "unread": (), "acknowledged_ms_p50": 12.0},
+        **{"acknowledged_ms_p99": 3000.0, "acknowledged_ms_max": 4200.0, "acknowledged_per_s": 30.0},
+        **{"late_ms_max": 5.0, "attempts_max": 3},
+    }
+    plan = Plan("r1", 20.0, 40.0, Path("/somewhere/demo-r1.jsonl"))
+    failover = Failover("n1/postgres (pid 7)", "n2", 1, 2, 3.456)
+    status = {"verdict": {"up": True, "can_lose_a_node": False, "reasons": ["n1/postgres is catching up"]}}
+    return Result(plan, failover, Verdict(**{**figures, **changes}), status)
+
+
+def shown(of: Result) -> str:
+    """The text of it."""
+    console = Console(file=io.StringIO(), width=100)
+    show(console, of)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def figure(text: str, name: str) -> str:
+    """The word after the name in its line of the table."""
+    return next(line for line in text.splitlines() if line.strip().startswith(name)).split(name)[1].split()[0]
+
+
+def test_a_good_end() -> None:
+    """Figures, the proof that the fault happened, and what to try next."""
+    text = shown(result())
+    assert {name: figure(text, name) for name in ("acknowledged", "missing", "doubled", "altered", "failed")} == {
+        "acknowledged": "90",
+        "missing": "0",
+        "doubled": "0",
+        "altered": "0",
+        "failed": "0",
+    }
+    assert figure(text, "longest time to acknowledgement") == "4.2"
+    assert figure(text, "database writes back after") == "3.5"
+    assert "Killed n1/postgres (pid 7) with SIGKILL; n2 took over (timeline 1 to 2)." in text
+    assert "Every acknowledged order is there, once, as it was sent." in text
+    assert "./standfest status" in text
+
+
+def test_a_bad_end() -> None:
+    """What is wrong is named, as many orders as it concerns, and nothing claims that all is well."""
+    text = shown(result([Finding("n1", "not in the database"), Finding("n1", "the API answers 404")], unknown=3))
+    assert figure(text, "missing") == "1"
+    assert figure(text, "failed") == "3"
+    assert "missing: n1: not in the database" in text
+    assert "Every acknowledged order" not in text
+
+
+def test_the_document() -> None:
+    """Programs get the same figures under stable names."""
+    told = document(result([Finding("n1", "gone")]))
+    assert told["ok"] is False
+    assert told["verdict"]["missing"] == 1
+    assert told["verdict"]["findings"] == {"missing": [{"subject": "n1", "what": "gone"}]}
+    assert told["failover"]["writes_back_s"] == pytest.approx(3.456)
+    assert told["history"] == "/somewhere/demo-r1.jsonl"
+
+
+def test_progress_without_a_terminal() -> None:
+    """Where nobody watches, one line a phase is all that is said."""
+    console = Console(file=io.StringIO(), width=100)
+    with DemoProgress(console) as progress:
+        for _ in range(3):
+            progress.tell(Phase.FLOW, {})
+    assert isinstance(console.file, io.StringIO)
+    assert [line.split("s  ")[1] for line in console.file.getvalue().splitlines()] == ["orders flow"]
