@@ -91,7 +91,7 @@ class LocalCluster:
                 return str(node["name"])
         raise AssertionError("no node is primary")
 
-    def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 60.0) -> dict[str, Any]:
+    def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 120.0) -> dict[str, Any]:
         """Ask for the status until `holds` of it; the status that it held of."""
         deadline = time.monotonic() + timeout_s
         while not holds(status := self.look()):
@@ -99,7 +99,7 @@ class LocalCluster:
             time.sleep(0.2)
         return status
 
-    def until_well(self, timeout_s: float = 60.0) -> None:
+    def until_well(self, timeout_s: float = 120.0) -> None:
         """Wait until all is well."""
         self.until("all is well", lambda status: not status["verdict"]["reasons"], timeout_s)
 

@@ -98,7 +98,8 @@ def _shared_parameters(topology: Topology) -> dict[str, object]:
         "max_wal_senders": 10,
         "max_replication_slots": 10,
         "wal_keep_size": "128MB",
-        "max_wal_size": "1GB",
+        # A primary that crashed comes back by pg_rewind, which copies all of its successor's WAL.
+        "max_wal_size": "512MB",
         "max_slot_wal_keep_size": "4GB",  # a node held for days must not fill the primary's disk
         "wal_sender_timeout": "10s",
         "wal_receiver_timeout": "10s",
