@@ -15,6 +15,8 @@ from standfest.emergency.drills.faults import FaultFailed
 CONNECT_TIMEOUT_S = 2
 """The shortest that libpq takes, for one address."""
 PAUSE_S = 0.05
+HANGS_AFTER_S = 7.0
+"""An attempt that takes longer has found a server (three addresses at most, see above) and waits in its commit."""
 MARK = "standfest.drill"
 
 IDENTITY = """
@@ -74,9 +76,8 @@ async def writes_back(conninfo: str, gone: Primary, timeout_s: float) -> WritesB
         async with asyncio.timeout(timeout_s):
             return await found
     except TimeoutError:
-        reason = attempt.last_error or "a commit is waiting for its standby"
         raise FaultFailed(
-            f"no database write within {timeout_s:.0f} s after the fault ({reason}): see `standfest doctor`"
+            f"no database write within {timeout_s:.0f} s after the fault ({attempt.reason}): see `standfest doctor`"
         ) from None
 
 
@@ -87,22 +88,31 @@ class _Attempts:
         self._conninfo = conninfo
         self._gone = gone
         self._deadline = deadline
-        self.last_error = ""
+        self._last_error = ""
+        self._started_at = 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why there is no commit elsewhere until now."""
+        if not self._last_error or time.monotonic() - self._started_at > HANGS_AFTER_S:
+            return "a commit is waiting for its standby"
+        return self._last_error
 
     def run(self) -> WritesBack | None:
         """The first commit elsewhere, or None at the deadline."""
         while time.monotonic() < self._deadline:
+            self._started_at = time.monotonic()
             try:
-                self.last_error = ""
                 primary = primary_now(self._conninfo)
                 at = time.monotonic()
             except psycopg.Error as error:
-                self.last_error = " ".join(str(error).split())
+                self._last_error = " ".join(str(error).split())
                 time.sleep(PAUSE_S)
                 continue
             if primary != self._gone:
                 return WritesBack(primary, at)
-            self.last_error = "the primary that was to fail still takes writes"
+            self._last_error = "the primary that was to fail still takes writes"
+            time.sleep(PAUSE_S)
         return None
 
 
