@@ -21,7 +21,7 @@ from standfest.storage.database import Database
 
 ORDER_DEADLINE_S = 4.0
 """An order is answered after so long, whatever is known by then."""
-ORDERS_UNDER_WAY_MAX = 512
+ORDERS_UNDER_WAY_MAX = 256
 
 
 class ConfigurationUnusable(StandfestError):

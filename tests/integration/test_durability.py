@@ -15,6 +15,7 @@ from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
 from tests.support.postgres import TestDatabase
 
+BACKENDS = "SELECT pid FROM pg_stat_activity WHERE usename = 'standfest_app' AND datname = current_database()"
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
 
 
@@ -105,3 +106,20 @@ async def test_a_frozen_primary_holds_nobody(database: TestDatabase, pool: Datab
                 await place_one(pool, order(key, (apple, 1)), deadline_s=0.5)
             assert loop.time() - begun < 5  # far from any driver's own time-out, near the deadline
     assert (await place_one(pool, order("k3", (apple, 1)))).order.status == "confirmed"
+
+
+async def test_a_wait_for_a_lock_ends_and_leaves_a_usable_connection(database: TestDatabase) -> None:
+    """An order whose stock somebody else holds ends as not placed, and its connection places the next one."""
+    apple = stock_product(database, "apple", 5)
+    pool = pool_of(database, connections_max=1)
+    try:
+        await place_one(pool, order("k0", (apple, 1)))
+        before = query(database, BACKENDS)
+        with psycopg.connect(database.dsn("standfest_owner")) as holder:
+            holder.execute("SELECT 1 FROM stock FOR UPDATE")
+            with pytest.raises(DatabaseUnavailable, match="try again"):
+                await place_one(pool, order("k1", (apple, 1)))
+        assert (await place_one(pool, order("k1", (apple, 1)))).repeated is False
+        assert query(database, BACKENDS) == before
+    finally:
+        await pool.close()

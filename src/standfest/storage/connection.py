@@ -20,6 +20,14 @@ from standfest.storage.errors import DatabaseUnavailable
 
 _CONNECT_TIMEOUT_S = 2
 _TCP_USER_TIMEOUT_MS = 3_000
+_SESSION = {
+    # A wait for a lock ends by itself and leaves a connection that can be used again. It never ends a wait
+    # for the standby.
+    "lock_timeout": "2s",
+    # What was abandoned gives its place in the queue for a lock away, and its locks.
+    "client_connection_check_interval": "500ms",
+    "idle_in_transaction_session_timeout": "15s",
+}
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -96,6 +104,7 @@ class Connection(AsyncConnection[TupleRow]):
                 sslmode="disable",
                 gssencmode="disable",
                 application_name="standfest",
+                options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
                 autocommit=True,
                 prepare_threshold=0,  # at once: a connection lives long and says the same few things
             )

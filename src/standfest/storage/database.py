@@ -15,7 +15,7 @@ from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.statements import statement
 
-ATTEMPT_MIN_S = 0.25
+ATTEMPT_MIN_S = 0.5
 """With less time left nothing is begun: it would be abandoned half-way, which costs more than it brings."""
 
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
