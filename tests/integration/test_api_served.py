@@ -52,7 +52,7 @@ def test_a_served_process_gets_ready_and_ends_on_sigterm(database: TestDatabase,
         )
     )  # fmt: skip
     command = [sys.executable, "-m", "standfest", "serve", "api", "--config", str(config)]
-    environment = {**os.environ, "STANDFEST_HOME": str(tmp_path)}
+    environment = {**os.environ, "STANDFEST_HOME": str(tmp_path / "home")}
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, env=environment, stderr=log) as process:
         try:
             wait_until(lambda: _status(address) == 200, f"ready ({log.name})", 20)
