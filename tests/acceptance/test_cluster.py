@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from standfest.cluster.binaries import find_binaries
+from standfest.cluster.home import Home
+from standfest.cluster.processes import processes_of
 from tests.support.cluster import LocalCluster
+
+BACKENDS_THAT_COME_AND_GO = 6
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +74,13 @@ def test_status_names_the_process_that_does_the_work(cluster: LocalCluster) -> N
     worker = int(cluster.service("n1/door")["pid"])
     master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     assert b"haproxy" in Path(f"/proc/{master}/cmdline").read_bytes()
+
+
+def test_every_process_is_recognised(cluster: LocalCluster) -> None:
+    """What runs for the cluster is all known to it, PostgreSQL's children included, so that `down` leaves nothing."""
+    known = [own for node in cluster.topology.nodes for own in processes_of(Home(cluster.home).node(node.name))]
+    assert {own.program for own in known} >= {"supervisor", "restarter", "etcd", "postgres", "postgres-child"}
+    assert len(known) >= len(cluster.processes()) - BACKENDS_THAT_COME_AND_GO
 
 
 def test_both_doors_lead_to_api_processes(cluster: LocalCluster) -> None:

@@ -139,8 +139,7 @@ class LocalCluster:
 
     def processes(self) -> list[str]:
         """Command lines of everything that runs for this cluster, found by its home and PostgreSQL's titles."""
-        home = Home(self.home)
-        marks = [str(self.home), *(home.node(node.name).fingerprint for node in self.topology.nodes)]
+        marks = (str(self.home), f"postgres: {self.topology.name}: ")
         commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
         return [command for command in commands if any(mark in command for mark in marks)]
 

@@ -10,7 +10,6 @@ from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, Service
 
 RESTARTER = "restarter"
-POSTGRES_CHILD = "postgres-child"
 
 
 def supervisord_arguments(home: NodeHome) -> list[str]:
@@ -64,5 +63,4 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
             return Kind.SUPERVISOR.value
         case _, (*arguments, "--url", _, "--password-file", _) if arguments == restarter_arguments(home):
             return RESTARTER
-    # The children of a postmaster show a title that begins with cluster_name.
-    return POSTGRES_CHILD if command[0].startswith(f"postgres: {home.fingerprint}: ") else None
+    return None

@@ -1,7 +1,6 @@
 """The cluster's home: where everything it keeps lies, and the lock that lets one command change it at a time."""
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,12 +49,6 @@ class NodeHome:
     def run(self) -> Path:
         """Pid files and the markers of what is held."""
         return self.root / "run"
-
-    @property
-    def fingerprint(self) -> str:
-        """A name that no other node of any cluster on this machine has: PostgreSQL's processes show it."""
-        digest = hashlib.sha256(str(self.root).encode()).hexdigest()
-        return f"standfest-{self.root.name}-{digest[:12]}"
 
     def create(self) -> None:
         """Make the directories that are missing; PostgreSQL's own is left to PostgreSQL."""

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import psutil
 
-from standfest.cluster.commands import POSTGRES_CHILD, recognise
+from standfest.cluster.commands import recognise
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind
 from standfest.errors import StandfestError
+
+POSTGRES_CHILD = "postgres-child"
+"""The program of a postmaster's children."""
 
 _POLL_S = 0.05
 
@@ -34,15 +37,34 @@ class NodeProcess:
 
 def processes_of(home: NodeHome) -> list[NodeProcess]:
     """Every process of the node, the oldest first; PostgreSQL has a session of its own and is among them."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            program = recognise(process.cmdline(), home)
-            if program is not None:
-                found.append((process.create_time(), process.pid, NodeProcess(program, process)))
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return [own for _, _, own in sorted(found, key=lambda entry: entry[:2])]
+    found = [own for process in psutil.process_iter() if (own := _recognised(process, home))]
+    postmasters = {own.process.pid for own in found if own.program == Kind.POSTGRES}
+    if postmasters:
+        # A postmaster's children show titles of their own; those that outlive it end by themselves.
+        found += [NodeProcess(POSTGRES_CHILD, each) for each in psutil.process_iter() if _parent(each) in postmasters]
+    return sorted(found, key=_age)
+
+
+def _recognised(process: psutil.Process, home: NodeHome) -> NodeProcess | None:
+    try:
+        program = recognise(process.cmdline(), home)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+    return NodeProcess(program, process) if program is not None else None
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _age(own: NodeProcess) -> tuple[float, int]:
+    try:
+        return own.process.create_time(), own.process.pid
+    except psutil.NoSuchProcess:
+        return float("inf"), own.process.pid
 
 
 def of_program(processes: Iterable[NodeProcess], program: str) -> list[psutil.Process]:

@@ -13,11 +13,11 @@ import psutil
 from standfest.clients.asking import UnreachableError
 from standfest.clients.supervisor import Program, ProgramState
 from standfest.cluster.binaries import Binaries
-from standfest.cluster.commands import POSTGRES_CHILD, RESTARTER, supervisord_arguments
+from standfest.cluster.commands import RESTARTER, supervisord_arguments
 from standfest.cluster.handle import Cluster
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind
-from standfest.cluster.processes import all_ended, kill, of_program, processes_of, running, send
+from standfest.cluster.processes import POSTGRES_CHILD, all_ended, kill, of_program, processes_of, running, send
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError
 from standfest.errors import StandfestError
@@ -28,6 +28,9 @@ _STOP_S = 45.0
 
 _SHUTDOWN_S = 10.0
 """supervisord looks after its own end once a second; by then nothing but its listener is left to end."""
+
+_LAST_CHILDREN_S = 3.0
+"""How long what a program started may take to follow it."""
 
 _ORPHANS_STOP_S = 20.0
 _POLL_S = 0.1
@@ -102,17 +105,18 @@ async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: fl
     """Stop one program in good order, PostgreSQL with its Patroni; what still runs after `timeout_s` is killed."""
     deadline = time.monotonic() + timeout_s
     supervisor = cluster.supervisor(node)
+    # Known before it stops: PostgreSQL's logger outlives its postmaster by a moment, and is nobody's child then.
+    known = _processes_of_program(cluster, node, program)
     while any(each.name == program and each.state in _RUNNING_STATES for each in await programs(cluster, node) or ()):
         if time.monotonic() >= deadline:
             break
         await supervisor.stop(program)
         await asyncio.sleep(_POLL_S)
-    left = _processes_of_program(cluster, node, program)
-    if program == Kind.PATRONI and left:
-        # Patroni was not there to stop it: fast shutdown first, as Patroni would.
+    if not await all_ended(known, _LAST_CHILDREN_S) and program == Kind.PATRONI:
+        # Patroni was not there to stop it: fast shutdown, as Patroni would have asked for.
         send(_postmaster(cluster.node_home(node)), signal.SIGINT)
-        await all_ended(left, max(2.0, deadline - time.monotonic()))
-    await kill(running(left))
+        await all_ended(known, max(_LAST_CHILDREN_S, deadline - time.monotonic()))
+    await kill(running([*known, *_processes_of_program(cluster, node, program)]))
 
 
 async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
@@ -152,7 +156,7 @@ async def end_all_processes(cluster: Cluster, node: Node) -> None:
         send(_postmaster(home), signal.SIGINT)
         send([own.process for own in processes_of(home) if own.program not in _ENDED_BY_POSTMASTER], signal.SIGTERM)
         await all_ended(left, _ORPHANS_STOP_S)
-    await kill(_everything(home))
+    await kill(running([*left, *_everything(home)]))
 
 
 def _everything(home: NodeHome) -> list[psutil.Process]:

@@ -130,7 +130,6 @@ def _local_parameters(site: Site) -> dict[str, object]:
         "log_file_mode": "0600",
         "log_rotation_age": "1d",
         "log_truncate_on_rotation": "on",
-        "cluster_name": site.home.fingerprint,
     }
 
 
