@@ -7,7 +7,7 @@ import pytest
 
 from standfest.emergency.drills.checker.model import CheckerError
 from standfest.emergency.drills.checker.submissions import load
-from standfest.emergency.drills.history import HistoryBroken, HistoryWriter, read_history
+from standfest.emergency.drills.history import FORMAT, HistoryBroken, HistoryWriter, read_history
 
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
@@ -50,6 +50,17 @@ def test_a_torn_end_is_forgiven(tmp_path: Path) -> None:
     os.truncate(path, path.stat().st_size - 3)
     assert [entry["op"] for entry in read_history(path)] == ["note"]
     assert load(path).submissions == []
+    assert load(path).gaps
+
+
+def test_a_line_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
+    """The checker says which file it cannot judge by, and does not judge it in part."""
+    path = tmp_path / "drill.jsonl"
+    with HistoryWriter(path) as history:
+        history.write("note", what="start", format=FORMAT, client="demo")
+        history.write("invoke", nonce="n")
+    with pytest.raises(CheckerError, match=r"drill\.jsonl has a line"):
+        load(path)
 
 
 def test_a_broken_middle_is_refused(tmp_path: Path) -> None:

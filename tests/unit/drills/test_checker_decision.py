@@ -344,6 +344,13 @@ def test_findings(name: str) -> None:
     assert verdict.ok == (not expected)
 
 
+def test_a_history_with_gaps_is_never_good() -> None:
+    """Where lines of the history are gone, no verdict is a good one, however right all the rest looks."""
+    verdict = decide(replace(history(SENT), gaps=["its end is gone"]), state(ORDER))
+    assert wrong(verdict) == {"unread": [("history", "its end is gone")]}
+    assert not verdict.ok
+
+
 def test_unknown_present_is_counted() -> None:
     """A submission without an answer that turns out to be there is counted, and is not an acknowledgement."""
     verdict = decide(history(UNKNOWN), state(ORDER))

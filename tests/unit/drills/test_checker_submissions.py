@@ -113,6 +113,46 @@ def test_cancellation() -> None:
     assert cancellation.outcome is Outcome.ACKNOWLEDGED
 
 
+OK: dict[str, Any] = {**END, "op": "ok", "status": 201, "order_id": "o"}
+
+
+def told(**counts: int) -> dict[str, Any]:
+    """A sender's last line."""
+    return {"op": "note", "what": "end", "counts": counts}
+
+
+GAPS: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
+    "whole": ([START, INVOKE, OK, told(invoke=1, ok=1, declined=0)], []),
+    "cut off": (
+        [START, INVOKE, OK],
+        ["1 senders began, 0 ended: what was sent last may not be in it"],
+    ),
+    "a line is gone": (
+        [START, INVOKE, OK, told(invoke=2, ok=1, read=1)],
+        ["2 invoke lines were written, 1 are in it", "1 read lines were written, 0 are in it"],
+    ),
+    "a line too many": (
+        [START, INVOKE, OK, {**OK, "op": "unknown"}, told(invoke=1, ok=1)],
+        [
+            "0 unknown lines were written, 1 are in it",
+            "no order in it was acknowledged: it proves nothing",
+        ],
+    ),
+    "nothing was sent": ([START, told()], ["no order in it was acknowledged: it proves nothing"]),
+    "nothing was acknowledged": (
+        [START, INVOKE, {**END, "op": "unknown"}, told(invoke=1, unknown=1)],
+        ["no order in it was acknowledged: it proves nothing"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_gaps(name: str) -> None:
+    """A history that is not whole, or in which nothing was acknowledged, says so."""
+    lines, expected = GAPS[name]
+    assert summarise(lines).gaps == expected
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -40,7 +40,7 @@ def decide(history: History, state: State) -> Verdict:
         reads_missed=[
             Finding(nonce, "a read after its acknowledgement answered 404") for nonce in history.reads_missed
         ],
-        unread=found.unread,
+        unread=[Finding("history", gap) for gap in history.gaps] + found.unread,
         acknowledged_ms_p50=percentile(times_ms, 50),
         acknowledged_ms_p99=percentile(times_ms, 99),
         acknowledged_ms_max=times_ms[-1] if times_ms else None,

@@ -87,6 +87,8 @@ class History:
     """Nonces of acknowledged orders that a later read answered with 404."""
     opening_position: int | None = None
     opening_stock: Mapping[str, StockCount] = field(default_factory=dict)
+    gaps: Sequence[str] = ()
+    """Why this may not be all that was sent, or proves nothing: no verdict on it is a good one."""
 
 
 @dataclass(frozen=True)

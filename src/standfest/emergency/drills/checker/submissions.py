@@ -1,8 +1,9 @@
 """Reads a drill's history file (JSON lines) into submissions. The format is described where it is written."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,18 @@ FORMAT = 1
 NOT_ATTEMPTED = (None, 408, 429, 503)
 """Last statuses of a submission that failed, and was not refused: nothing of it was sent on (None: no answer)."""
 
+COUNTED = ("invoke", "ok", "fail", "unknown", "shed", "read")
+"""What a sender's `end` note counts, by op."""
+
 Entry = Mapping[str, Any]
 
 
 def load(path: Path) -> History:
     """The history in this file; CheckerError where it is not one."""
-    return summarise(_entries(path))
+    try:
+        return summarise(_entries(path))
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise CheckerError(f"{path} has a line that is none of a history of format {FORMAT}: {error!r}") from error
 
 
 def summarise(entries: Iterable[Entry]) -> History:
@@ -28,7 +35,9 @@ def summarise(entries: Iterable[Entry]) -> History:
     position: int | None = None
     stock: dict[str, StockCount] = {}
     reads_missed: dict[str, None] = {}
+    tally = _Tally()
     for entry in entries:
+        tally.add(entry)
         match entry["op"]:
             case "invoke" | "shed" if entry["key"] in invoked:
                 raise CheckerError(f"key {entry['key']} was submitted twice: the history is not one drill's")
@@ -50,14 +59,48 @@ def summarise(entries: Iterable[Entry]) -> History:
         raise CheckerError("the history has no start note: nothing says which client sent it")
     placed = [(begin, ended.get(key)) for key, begin in invoked.items() if begin["kind"] == "place"]
     cancelled = [(begin, ended.get(key)) for key, begin in invoked.items() if begin["kind"] == "cancel"]
+    submissions = [_submission(begin, end) for begin, end in placed]
     return History(
         client=client,
-        submissions=[_submission(begin, end) for begin, end in placed],
+        submissions=submissions,
         cancellations=[_cancellation(begin, end) for begin, end in cancelled if begin["op"] == "invoke"],
         reads_missed=list(reads_missed),
         opening_position=position,
         opening_stock=stock,
+        gaps=[*tally.gaps(), *_proves_nothing(submissions)],
     )
+
+
+class _Tally:
+    """Are all lines there that the senders say they wrote?"""
+
+    def __init__(self) -> None:
+        self._begun = 0
+        self._ended = 0
+        self._seen: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+
+    def add(self, entry: Entry) -> None:
+        self._seen[entry["op"]] += 1
+        if entry["op"] != "note":
+            return
+        self._begun += entry["what"] == "start"
+        if entry["what"] == "end":
+            self._ended += 1
+            self._told.update({op: int(entry["counts"].get(op, 0)) for op in COUNTED})
+
+    def gaps(self) -> Iterator[str]:
+        if self._ended != self._begun:
+            yield f"{self._begun} senders began, {self._ended} ended: what was sent last may not be in it"
+            return
+        for op in COUNTED:
+            if self._seen[op] != self._told[op]:
+                yield f"{self._told[op]} {op} lines were written, {self._seen[op]} are in it"
+
+
+def _proves_nothing(submissions: Sequence[Submission]) -> Iterator[str]:
+    if not any(sent.outcome is Outcome.ACKNOWLEDGED for sent in submissions):
+        yield "no order in it was acknowledged: it proves nothing"
 
 
 def _entries(path: Path) -> Iterator[Entry]:
