@@ -93,9 +93,14 @@ def test_a_passing_failure_is_asked_again() -> None:
 
 
 def test_stock() -> None:
-    """Stock is read exactly; a SKU without an answer is left out."""
-    door = Door(A=[(200, {"sku": "A", "on_hand": "10", "reserved": "1.5", "available": "8.5"})], B=[(404, {})])
-    assert ask(door, lambda api: api.stock(["A", "B"])) == {"A": StockCount(Decimal(10), Decimal("1.5"))}
+    """Stock is read exactly; a SKU that is not there is absent, one without an answer unread."""
+    there = {"sku": "A", "on_hand": "10", "reserved": "1.5", "available": "8.5"}
+    door = Door(A=[(200, there)], B=[(404, {})], C=[(503, {})])
+    assert ask(door, lambda api: api.stock(["A", "B", "C"])) == {
+        "A": StockCount(Decimal(10), Decimal("1.5")),
+        "B": Unseen.ABSENT,
+        "C": Unseen.UNREAD,
+    }
 
 
 @pytest.mark.parametrize(

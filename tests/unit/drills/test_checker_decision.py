@@ -97,8 +97,9 @@ def history(
 
 
 def state(*orders: FoundOrder, api: dict[str, FoundOrder | Unseen] | None = None, **stock: FoundStock) -> State:
-    """A state with these orders; unless said otherwise the API shows them as the database does."""
-    return State(orders, stock, {order.order_id: order for order in orders} if api is None else api)
+    """A state with these orders; unless said otherwise the API shows them as the database does, and the stock too."""
+    answered = {sku: found.count for sku, found in stock.items()}
+    return State(orders, stock, {order.order_id: order for order in orders} if api is None else api, answered)
 
 
 def wrong(verdict: Verdict) -> dict[str, list[tuple[str, str]]]:
@@ -365,12 +366,31 @@ def test_backordered_quantity_takes_no_stock() -> None:
     assert wrong(verdict) == {}
 
 
-def test_api_stock_differs() -> None:
-    """The API's answer for a SKU must be the database's."""
-    found = replace(state(ORDER, A=stock("10", "3")), api_stock={"A": count("10", "4")})
-    assert wrong(decide(history(SENT), found)) == {
-        "stock_mismatches": [("A", "the API says 4 of 10 are reserved, the database 3 of 10")]
-    }
+API_STOCK: dict[str, tuple[dict[str, StockCount | Unseen], dict[str, list[tuple[str, str]]]]] = {
+    "differs": (
+        {"A": count("10", "4")},
+        {"stock_mismatches": [("A", "the API says 4 of 10 are reserved, the database 3 of 10")]},
+    ),
+    "absent": ({"A": Unseen.ABSENT}, {"stock_mismatches": [("A", "the API answers 404 for its stock")]}),
+    "unread": ({"A": Unseen.UNREAD}, {"unread": [("A", "the API gave no answer for its stock")]}),
+    "never asked": ({}, {"unread": [("A", "the API gave no answer for its stock")]}),
+}
+
+
+@pytest.mark.parametrize("name", API_STOCK)
+def test_api_stock(name: str) -> None:
+    """The API's answer for a SKU must be there, and must be the database's."""
+    answers, expected = API_STOCK[name]
+    verdict = decide(history(SENT), replace(state(ORDER, A=stock("10", "3")), api_stock=answers))
+    assert wrong(verdict) == expected
+    assert not verdict.ok
+
+
+def test_stock_that_is_gone() -> None:
+    """A SKU whose stock was kept at the opening and has none now is a mismatch, whatever the API says of it."""
+    found = replace(state(ORDER), api_stock={"A": count("10", "0")})
+    verdict = decide(history(SENT, opening={"A": count("10", "0")}), found)
+    assert wrong(verdict) == {"stock_mismatches": [("A", "its stock was kept at the opening, the database has none")]}
 
 
 def cancelled(*quantities: str) -> FoundOrder:

@@ -47,15 +47,14 @@ class Api:
 
         return await _each(order_ids, one)
 
-    async def stock(self, skus: Sequence[str]) -> dict[str, StockCount]:
-        """What `GET /v1/stock/{sku}` answers for each; those without an answer are left out."""
+    async def stock(self, skus: Sequence[str]) -> dict[str, StockCount | Unseen]:
+        """What `GET /v1/stock/{sku}` answers for each."""
 
         async def one(sku: str) -> StockCount | Unseen:
             answer = await self._get(f"/v1/stock/{quote(sku, safe='')}")
             return answer if isinstance(answer, Unseen) else read_stock(answer)
 
-        found = await _each(skus, one)
-        return {sku: count for sku, count in found.items() if not isinstance(count, Unseen)}
+        return await _each(skus, one)
 
     async def _get(self, path: str) -> Mapping[str, Any] | Unseen:
         """The JSON of a 200, ABSENT for a 404; every other answer is asked for again until the deadline."""

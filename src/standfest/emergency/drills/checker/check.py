@@ -47,19 +47,20 @@ def look(history: History, conninfo: str, doors: Sequence[str], key: str) -> Sta
         if sent.order_id is not None and sent.outcome in (Outcome.ACKNOWLEDGED, Outcome.DECLINED)
     ]
     nonces = [sent.nonce for sent in history.submissions]
-    skus = sorted({line.sku for sent in history.submissions for line in sent.lines})
+    skus = {line.sku for sent in history.submissions for line in sent.lines}
     # Without an opening nothing says which orders are older: then only the nonces of this history count.
     position = history.opening_position
     with database.connect(conninfo) as snapshot:
         orders = snapshot.orders(history.client, 2**62 if position is None else position, nonces)
-        stock = snapshot.stock(history.client, position or 0, skus)
-    answers, counts = asyncio.run(_ask(doors, key, named, list(stock)))
+        stock = snapshot.stock(history.client, position or 0, sorted(skus))
+    kept = skus & (history.opening_stock.keys() | stock.keys())
+    answers, counts = asyncio.run(_ask(doors, key, named, sorted(kept)))
     return State(orders, stock, answers, counts)
 
 
 async def _ask(
     doors: Sequence[str], key: str, order_ids: Sequence[str], skus: Sequence[str]
-) -> tuple[dict[str, FoundOrder | Unseen], dict[str, StockCount]]:
+) -> tuple[dict[str, FoundOrder | Unseen], dict[str, StockCount | Unseen]]:
     async with aiohttp.ClientSession(trust_env=False) as session:
         api = Api(session, doors, key)
         return await api.orders(order_ids), await api.stock(skus)

@@ -12,6 +12,7 @@ def decide(history: History, state: State) -> Verdict:
     """Compares what a drill recorded with what is there now."""
     ended = Counter(sent.outcome for sent in history.submissions)
     found = orders.examine(history.submissions, history.cancellations, state)
+    counted = stock.examine(history, state)
     times_ms = sorted(
         (sent.answered_at - sent.sent_at) * 1000
         for sent in history.submissions
@@ -36,11 +37,11 @@ def decide(history: History, state: State) -> Verdict:
         altered=found.altered,
         refused_present=found.refused_present,
         unsent=found.unsent,
-        stock_mismatches=stock.examine(history, state),
+        stock_mismatches=counted.mismatches,
         reads_missed=[
             Finding(nonce, "a read after its acknowledgement answered 404") for nonce in history.reads_missed
         ],
-        unread=[Finding("history", gap) for gap in history.gaps] + found.unread,
+        unread=[Finding("history", gap) for gap in history.gaps] + found.unread + counted.unread,
         acknowledged_ms_p50=percentile(times_ms, 50),
         acknowledged_ms_p99=percentile(times_ms, 99),
         acknowledged_ms_max=times_ms[-1] if times_ms else None,

@@ -144,10 +144,10 @@ class FoundStock:
 
 
 class Unseen(StrEnum):
-    """Why there is no order to compare in an answer of the API."""
+    """Why there is no order or stock count to compare in an answer of the API."""
 
     ABSENT = "absent"
-    """404: the API says that there is no such order."""
+    """404: the API says that there is no such order, or SKU."""
     UNREAD = "unread"
     """No answer within the deadline: nothing is known."""
 
@@ -162,8 +162,8 @@ class State:
     """Of each SKU whose stock is kept."""
     api: Mapping[str, FoundOrder | Unseen] = field(default_factory=dict)
     """By order id: what the API answered for each acknowledged or declined order."""
-    api_stock: Mapping[str, StockCount] = field(default_factory=dict)
-    """By SKU: what the API answered for its stock."""
+    api_stock: Mapping[str, StockCount | Unseen] = field(default_factory=dict)
+    """By SKU: what the API answered for the stock of each that the history sold and whose stock is kept."""
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,42 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from .model import Finding, FoundStock, History, Outcome, State, StockCount
+from .model import Finding, FoundStock, History, Outcome, State, StockCount, Unseen
 
 NOTHING = Decimal(0)
 
 
-def examine(history: History, state: State) -> list[Finding]:
-    """What does not add up, for each SKU that the history sold and whose stock is kept."""
+@dataclass
+class StockFindings:
+    """What does not add up, and what could not be looked at."""
+
+    mismatches: list[Finding] = field(default_factory=list)
+    unread: list[Finding] = field(default_factory=list)
+
+
+def examine(history: History, state: State) -> StockFindings:
+    """Looks at each SKU that the history sold and whose stock is kept now, or was at the opening."""
     skus = {line.sku for sent in history.submissions for line in sent.lines}
     taken = _taken(history, state)
-    findings: list[Finding] = []
-    for sku in sorted(skus & state.stock.keys()):
-        stock = state.stock[sku]
-        opening = history.opening_stock.get(sku)
-        problems = [
-            *_within_itself(stock),
-            *(_by_difference(stock, opening, taken[sku]) if opening else ()),
-            *_by_answer(stock, state.api_stock.get(sku)),
-        ]
-        findings += [Finding(sku, problem) for problem in problems]
+    findings = StockFindings()
+    for sku in sorted(skus & (history.opening_stock.keys() | state.stock.keys())):
+        problems = _problems(state.stock.get(sku), history.opening_stock.get(sku), taken[sku])
+        answer = state.api_stock.get(sku, Unseen.UNREAD)
+        if answer is Unseen.UNREAD:
+            findings.unread.append(Finding(sku, "the API gave no answer for its stock"))
+        else:
+            problems += _by_answer(state.stock.get(sku), answer)
+        findings.mismatches += [Finding(sku, problem) for problem in problems]
     return findings
+
+
+def _problems(stock: FoundStock | None, opening: StockCount | None, taken: Decimal) -> list[str]:
+    if stock is None:
+        return ["its stock was kept at the opening, the database has none"]
+    return [*_within_itself(stock), *(_by_difference(stock, opening, taken) if opening else ())]
 
 
 def _within_itself(stock: FoundStock) -> Iterator[str]:
@@ -41,12 +55,13 @@ def _by_difference(stock: FoundStock, opening: StockCount, taken: Decimal) -> It
         yield f"{gone} left the stock, the orders sent explain {explained}"
 
 
-def _by_answer(stock: FoundStock, answer: StockCount | None) -> Iterator[str]:
-    count = stock.count
-    if answer is not None and answer != count:
+def _by_answer(stock: FoundStock | None, answer: StockCount | Unseen) -> Iterator[str]:
+    if isinstance(answer, Unseen):
+        yield "the API answers 404 for its stock"
+    elif stock is not None and answer != stock.count:
         yield (
             f"the API says {answer.reserved} of {answer.on_hand} are reserved, "
-            f"the database {count.reserved} of {count.on_hand}"
+            f"the database {stock.count.reserved} of {stock.count.on_hand}"
         )
 
 
