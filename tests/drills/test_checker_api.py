@@ -18,6 +18,7 @@ ORDER: dict[str, Any] = {
     "number": "N1",
     "status": "confirmed",
     "customer": {"name": "Guest"},
+    "ship_to": {"name": "Guest", "city": "Here"},
     "currency": "EUR",
     "external_reference": "n1",
     "lines": [
@@ -32,7 +33,14 @@ ORDER: dict[str, Any] = {
             "cancelled": "0",
         }
     ],
-    "totals": {"net": "3.00", "gross": "3.57"},
+    "totals": {
+        "net": "3.00",
+        "tax": [
+            {"category": "S", "rate": "19.00", "base": "2.00", "amount": "0.38"},
+            {"category": "S", "rate": "19.00", "base": "1.00", "amount": "0.19"},
+        ],
+        "gross": "3.57",
+    },
 }
 FOUND = FoundOrder(
     order_id="o1",
@@ -43,6 +51,8 @@ FOUND = FoundOrder(
     net=Decimal(3),
     gross=Decimal("3.57"),
     lines=[FoundLine(1, "A", Decimal("1.5"), Decimal(2), Decimal(3), Decimal("1.5"))],
+    parties={"customer": {"name": "Guest"}, "ship_to": {"name": "Guest", "city": "Here"}},
+    tax=Decimal("0.57"),
 )
 
 Ask = Callable[[Api], Awaitable[Any]]

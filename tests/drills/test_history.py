@@ -14,7 +14,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     """Each event is in the file as soon as it is written, in order, with both clocks."""
     path = tmp_path / "new" / "drill.jsonl"
     with HistoryWriter(path) as history:
-        history.write("note", t=1.5, what="start", format=1, client="demo")
+        history.write("note", t=1.5, what="start", format=FORMAT, client="demo")
         history.write("ok", key="k", gross="3.50", name="Übung")
         before_close = list(read_history(path))
     assert list(read_history(path)) == before_close
@@ -45,7 +45,7 @@ def test_a_torn_end_is_forgiven(tmp_path: Path) -> None:
     """A writer that was killed in its last line leaves a history that both readers read up to there."""
     path = tmp_path / "drill.jsonl"
     with HistoryWriter(path) as history:
-        history.write("note", what="start", format=1, client="demo")
+        history.write("note", what="start", format=FORMAT, client="demo")
         history.write("ok", key="k")
     os.truncate(path, path.stat().st_size - 3)
     assert [entry["op"] for entry in read_history(path)] == ["note"]
@@ -66,7 +66,7 @@ def test_a_line_that_lacks_a_field_is_refused(tmp_path: Path) -> None:
 def test_a_broken_middle_is_refused(tmp_path: Path) -> None:
     """A line that is broken anywhere else means that the file was changed: neither reader goes on."""
     path = tmp_path / "drill.jsonl"
-    path.write_bytes(b'{"op":"note","what":"start","format":1,"client":"demo"}\n{"op":\n{"op":"note","what":"end"}\n')
+    path.write_bytes(b'{"op":"note","what":"start","format":2,"client":"demo"}\n{"op":\n{"op":"note","what":"end"}\n')
     with pytest.raises(HistoryBroken, match="line 2"):
         list(read_history(path))
     with pytest.raises(CheckerError, match="line 2"):

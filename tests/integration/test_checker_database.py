@@ -24,7 +24,7 @@ ORDER = """
 INSERT INTO orders (order_id, client_id, idempotency_key, request_hash, content_hash, status, path,
                     accepted_at, customer_reference, external_reference, currency, net, gross, agreed)
 VALUES (%(order_id)s, %(client)s, %(key)s, '\\xaa', '\\xdd', 'confirmed', 'direct', now(), 'C1', %(nonce)s,
-        'EUR', 3.00, 3.57, '{}')
+        'EUR', 3.00, 3.57, '{"customer": {"reference": "C1", "name": "One"}, "ship_to": {"city": "Here"}, "note": "x"}')
 RETURNING id
 """
 LINE = """
@@ -107,7 +107,8 @@ def test_reads_what_is_there(database: TestDatabase) -> None:
         net=Decimal("3.00"),
         gross=Decimal("3.57"),
         lines=[FoundLine(1, "A", Decimal("1.5"), Decimal(2), Decimal(3), Decimal("1.5"))],
-        customer="C1",
+        parties={"customer": {"reference": "C1", "name": "One"}, "ship_to": {"city": "Here"}},
+        customer_reference="C1",
         content_hash="cc",
         request_hash="aa",
         key=f"k-{order_id}",

@@ -78,7 +78,7 @@ def test_notes_frame_the_run(tmp_path: Path) -> None:
     notes = [line for line in lines if line["op"] == "note"]
     assert [note["what"] for note in notes] == ["opening-stock", "start", "end"]
     assert len(notes[0]["stock"]) == sum(product.stock_policy != "untracked" for product in PRODUCTS)
-    assert notes[1]["format"] == 1
+    assert notes[1]["format"] == 2
     assert notes[1]["client"] == "drill"
     assert notes[2]["counts"]["ok"] == 10
 

@@ -8,7 +8,7 @@ import pytest
 from standfest.emergency.drills.checker.model import CheckerError, Outcome, StockCount
 from standfest.emergency.drills.checker.submissions import summarise
 
-START: dict[str, Any] = {"op": "note", "what": "start", "format": 1, "client": "demo"}
+START: dict[str, Any] = {"op": "note", "what": "start", "format": 2, "client": "demo"}
 INVOKE: dict[str, Any] = {
     "t": 5.0,
     "op": "invoke",
@@ -16,7 +16,11 @@ INVOKE: dict[str, Any] = {
     "key": "k",
     "nonce": "n",
     "due": 4.9,
-    "content": {"customer": None, "currency": "EUR", "lines": [["A", "2", None], ["B", "1.50", "0.99"]]},
+    "content": {
+        "parties": {"customer": {"name": "Guest"}},
+        "currency": "EUR",
+        "lines": [["A", "2", None], ["B", "1.50", "0.99"]],
+    },
     "payload_sha256": "aa",
 }
 END: dict[str, Any] = {"t": 6.0, "kind": "place", "key": "k", "nonce": "n", "attempts": 3, "ambiguous": 0}
@@ -68,6 +72,7 @@ def test_content() -> None:
         ("A", Decimal(2), None),
         ("B", Decimal("1.5"), Decimal("0.99")),
     ]
+    assert submission.parties == {"customer": {"name": "Guest"}}
     assert (submission.sent_at, submission.answered_at, submission.attempts) == (5.0, 6.0, 3)
     assert (submission.order_id, submission.number, submission.gross) == ("o", "N", Decimal("3.5"))
 
@@ -157,7 +162,7 @@ def test_gaps(name: str) -> None:
     "lines",
     [
         [INVOKE],
-        [{**START, "format": 2}],
+        [{**START, "format": 1}],
         [START, {**START, "client": "other"}],
         [START, INVOKE, INVOKE],
     ],

@@ -23,8 +23,9 @@ def test_an_invoice_becomes_an_order_of_the_run() -> None:
     order = FileOrders([FIRST, SECOND], run="r1").order(0)
     assert order.key == "r1-0"
     assert order.body["external_reference"] == order.nonce
+    assert order.body["customer"] == {"reference": "17850", "name": "Customer 17850"}
     assert order.content() == {
-        "customer": "17850",
+        "parties": {"customer": order.body["customer"], "ship_to": order.body["ship_to"]},
         "currency": "EUR",
         "lines": [["DEMO-r1-A", "6", "2.55"], ["DEMO-r1-B", "1", "3.39"]],
     }

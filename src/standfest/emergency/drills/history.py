@@ -18,7 +18,7 @@ invoke   kind          place | cancel
          key           the Idempotency-Key
          nonce         place: unique an order, sent as its `external_reference`; cancel: the cancelled order's
          due           t at which the open-loop schedule wanted it sent
-         content       place: {"customer": reference|null, "currency",
+         content       place: {"parties": {"customer": {…}, "ship_to": {…}}, each as it is sent, "currency",
                                "lines": [[sku, quantity, unit_price|null], …]}
                        cancel: {"order_id", "lines": [[position, quantity], …] | null}; null: the whole order
          payload_sha256  hex SHA-256 of the RFC 8785 canonical JSON of the body: the product's request hash
@@ -30,7 +30,7 @@ unknown  no definite answer before the client's deadline: it may have happened, 
 shed     an arrival that was never sent, as too many were under way: kind, key, nonce, due
 read     a GET of an order after its acknowledgement: key, nonce, order_id, status (null without an answer)
 note     what, and whatever belongs to it; those that the checker reads:
-         start          format: 1, client: the name of the client that sends; first line of the file
+         start          format: 2, client: the name of the client that sends; first line of the file
          opening        position: the highest ingest position of an order before the first submission
          opening-stock  stock: [[sku, on_hand, reserved], …]; several such lines add up
          end            counts by op; last line of the sender
@@ -47,7 +47,7 @@ from typing import Any, Literal, Self
 
 from standfest.errors import StandfestError
 
-FORMAT = 1
+FORMAT = 2
 """The version of the format, in the `start` note."""
 
 Operation = Literal["invoke", "ok", "fail", "unknown", "shed", "read", "note"]

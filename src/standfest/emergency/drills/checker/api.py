@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from .model import CheckerError, FoundLine, FoundOrder, StockCount, Unseen
+from .model import PARTIES, CheckerError, FoundLine, FoundOrder, StockCount, Unseen
 
 AT_A_TIME = 16
 """Requests under way: enough to be quick, too few to disturb."""
@@ -116,7 +116,8 @@ def read_order(body: Mapping[str, Any]) -> FoundOrder:
             net=Decimal(body["totals"]["net"]),
             gross=Decimal(body["totals"]["gross"]),
             lines=[_line(line) for line in body["lines"]],
-            customer=body["customer"].get("reference"),
+            parties={name: body[name] for name in PARTIES if name in body},
+            tax=sum((Decimal(group["amount"]) for group in body["totals"]["tax"]), Decimal(0)),
         )
     except (KeyError, TypeError, InvalidOperation) as error:
         raise CheckerError(f"the API's answer is not an order as version 1 describes it: {error!r}") from error

@@ -7,7 +7,7 @@ from decimal import Decimal
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from .model import CheckerError, FoundLine, FoundOrder, FoundStock, StockCount
+from .model import PARTIES, CheckerError, FoundLine, FoundOrder, FoundStock, StockCount
 
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 120_000
@@ -15,7 +15,7 @@ STATEMENT_TIMEOUT_MS = 120_000
 ORDERS = """
 SELECT o.id, o.order_id::text AS order_id, o.idempotency_key, encode(o.request_hash, 'hex') AS request_hash,
        o.status, o.customer_reference, o.external_reference, o.currency, o.net, o.gross,
-       encode(placed.content_hash, 'hex') AS content_hash,
+       o.agreed, encode(placed.content_hash, 'hex') AS content_hash,
        greatest(
            (SELECT count(*) FROM order_event e WHERE e.order_ref = o.id AND e.version = 1),
            (SELECT count(*) FROM change c WHERE c.order_id = o.order_id AND c.version = 1)
@@ -147,7 +147,8 @@ def _order(row: DictRow, lines: Sequence[FoundLine]) -> FoundOrder:
         net=row["net"],
         gross=row["gross"],
         lines=lines,
-        customer=row["customer_reference"],
+        parties={name: row["agreed"][name] for name in PARTIES if name in row["agreed"]},
+        customer_reference=row["customer_reference"],
         content_hash=row["content_hash"],
         request_hash=row["request_hash"],
         key=row["idempotency_key"],

@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+PARTIES = ("customer", "ship_to", "bill_to")
+"""The fields of an order that say who is concerned."""
+
+Parties = Mapping[str, Mapping[str, str]]
+"""Who is concerned: by the name of the field, each with its own fields as text."""
+
 
 class CheckerError(Exception):
     """The checker cannot decide; the message says what was expected and what to do next."""
@@ -44,7 +50,7 @@ class Submission:
     key: str
     outcome: Outcome
     lines: Sequence[SentLine] = ()
-    customer: str | None = None
+    parties: Parties = field(default_factory=dict)
     currency: str | None = None
     payload_sha256: str | None = None
     sent_at: float | None = None
@@ -118,7 +124,11 @@ class FoundOrder:
     net: Decimal
     gross: Decimal
     lines: Sequence[FoundLine]
-    customer: str | None = None
+    parties: Parties = field(default_factory=dict)
+    customer_reference: str | None = None
+    """As orders are found by it; the database only."""
+    tax: Decimal | None = None
+    """The sum over its rates; the API only."""
     content_hash: str | None = None
     """Of what was agreed when the order was placed, whatever was cancelled since."""
     request_hash: str | None = None

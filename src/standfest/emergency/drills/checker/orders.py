@@ -92,6 +92,10 @@ def _examine_presence(
         findings.unread.append(Finding(sent.nonce, f"{sent.outcome} as {sent.number}, the API gave no answer"))
     else:
         findings.altered += _altered(sent, answer, "API", cancellations)
+        # Net, tax and gross are checked in the API's answer alone: the database keeps no sum of taxes.
+        if found and _first(sent, found).gross != answer.gross:
+            gross = _first(sent, found).gross
+            findings.altered.append(Finding(sent.nonce, f"gross is {gross} in the database, {answer.gross} at the API"))
 
 
 def _altered(sent: Submission, order: FoundOrder, source: str, cancellations: Sequence[Cancellation]) -> list[Finding]:
@@ -106,7 +110,6 @@ def _altered(sent: Submission, order: FoundOrder, source: str, cancellations: Se
 
 def _header_differences(sent: Submission, order: FoundOrder, cancellations: Sequence[Cancellation]) -> Iterator[str]:
     pairs: list[tuple[str, object, object]] = [
-        ("customer", sent.customer, order.customer),
         ("currency", sent.currency, order.currency),
         ("nonce", sent.nonce, order.nonce),
     ]
@@ -122,9 +125,22 @@ def _header_differences(sent: Submission, order: FoundOrder, cancellations: Sequ
     for name, then, now in pairs:
         if then != now:
             yield f"{name} was {then}, is {now}"
+    yield from _party_differences(sent, order)
     yield from _state_differences(sent, order, cancellations)
     if order.placements == 0:
         yield "no event says that it was placed"
+
+
+def _party_differences(sent: Submission, order: FoundOrder) -> Iterator[str]:
+    for party in sorted(sent.parties.keys() | order.parties.keys()):
+        then, now = sent.parties.get(party, {}), order.parties.get(party, {})
+        for name in sorted(then.keys() | now.keys()):
+            if then.get(name) != now.get(name):
+                yield f"{party}: {name} was {then.get(name)}, is {now.get(name)}"
+    # Only the database has the reference apart from the customer: orders are found by it.
+    reference = sent.parties.get("customer", {}).get("reference")
+    if order.key is not None and order.customer_reference != reference:
+        yield f"it is found by the customer {order.customer_reference}, {reference} was sent"
 
 
 def _state_differences(sent: Submission, order: FoundOrder, cancellations: Sequence[Cancellation]) -> Iterator[str]:
@@ -181,6 +197,8 @@ def _arithmetic_differences(order: FoundOrder) -> Iterator[str]:
     total = sum((line.net for line in order.lines), Decimal(0))
     if order.net != total:
         yield f"net is {order.net}, its lines make {total}"
+    if order.tax is not None and order.gross != order.net + order.tax:
+        yield f"gross is {order.gross}, net and tax make {order.net + order.tax}"
 
 
 def _examine_keys(orders: Sequence[FoundOrder], findings: OrderFindings) -> None:

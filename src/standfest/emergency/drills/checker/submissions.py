@@ -9,7 +9,7 @@ from typing import Any
 
 from .model import Cancellation, CheckerError, History, Outcome, SentLine, StockCount, Submission
 
-FORMAT = 1
+FORMAT = 2
 NOT_ATTEMPTED = (None, 408, 429, 503)
 """Last statuses of a submission that failed, and was not refused: nothing of it was sent on (None: no answer)."""
 
@@ -134,7 +134,7 @@ def _submission(begin: Entry, end: Entry | None) -> Submission:
             SentLine(sku, Decimal(quantity), None if price is None else Decimal(price))
             for sku, quantity, price in content.get("lines", ())
         ],
-        customer=content.get("customer"),
+        parties=content["parties"] if begin["op"] == "invoke" else {},
         currency=content.get("currency"),
         payload_sha256=begin.get("payload_sha256"),
         sent_at=begin["t"] if begin["op"] == "invoke" else None,

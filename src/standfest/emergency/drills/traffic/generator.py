@@ -17,6 +17,8 @@ QUANTITIES = (1, 2, 12, 6, 4, 3, 24, 10, 8, 5, 25, 48, 100, 500)
 QUANTITY_WEIGHTS = (280, 155, 115, 78, 73, 70, 45, 42, 25, 22, 10, 8, 4, 1)
 COUNTRIES = ("GB", "DE", "FR", "IE", "NL", "ES", "BE", "CH")
 COUNTRY_WEIGHTS = (912, 25, 20, 16, 5, 5, 5, 4)
+PARTIES = ("customer", "ship_to")
+"""Fields of a made-up order that say who is concerned."""
 POPULARITY = 2.5
 """Exponent of the choice of products: with it the tenth most popular sell about 40 % of all lines."""
 
@@ -117,7 +119,7 @@ class MadeOrder:
         """What was ordered, as the history records it."""
         lines = [[line["sku"], line["quantity"], line.get("unit_price")] for line in self.body["lines"]]
         return {
-            "customer": self.body["customer"].get("reference"),
+            "parties": {name: self.body[name] for name in PARTIES},
             "currency": self.body["currency"],
             "lines": lines,
         }
