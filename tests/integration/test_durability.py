@@ -9,11 +9,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 
+from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
-from tests.support.postgres import TestDatabase
+from tests.support.postgres import TEMPLATE_DATABASE, PostgresCluster, TestDatabase
 
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE usename = 'standfest_app' AND datname = current_database()"
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = current_database()"
@@ -123,3 +124,72 @@ async def test_a_wait_for_a_lock_ends_and_leaves_a_usable_connection(database: T
         assert query(database, BACKENDS) == before
     finally:
         await pool.close()
+
+
+async def test_a_primary_that_was_replaced_is_left(disposable_postgres: PostgresCluster) -> None:
+    """A primary that was replaced and does not know answers reads for ever; one commit without an answer is enough."""
+    cluster = disposable_postgres
+    old, new = (Host(server.host, server.port) for server in (cluster.primary, cluster.standby))
+    password = cluster.password_file("standfest_app").read_text().strip()
+    pool = Database(DatabaseSettings((old, new), TEMPLATE_DATABASE, "standfest_app", password))
+    try:
+        async with pool.write(5) as connection:
+            assert connection.host == old
+        with psycopg.connect(cluster.dsn("postgres", "postgres", cluster.standby), autocommit=True) as admin:
+            admin.execute("SELECT pg_promote()")
+        reading = asyncio.create_task(_read_until_lost(pool, old))
+        with pytest.raises(OutcomeUnknown):
+            await _write_nothing(pool)
+        await reading
+        async with pool.read(5) as connection:
+            assert connection.host == new
+    finally:
+        await pool.close()
+
+
+async def _write_nothing(pool: Database) -> None:
+    async with pool.write(1):
+        pass
+
+
+async def _read_until_lost(pool: Database, host: Host) -> None:
+    """Reads, again and again, from `host`."""
+    deadline = Deadline.after(10)
+    while not deadline.passed:
+        async with pool.read(5) as connection:
+            if connection.host != host:
+                return
+        await asyncio.sleep(0.02)
+
+
+async def test_an_abandoned_connection_is_not_used_again(database: TestDatabase) -> None:
+    """A connection whose deadline passed just when its answer had come is closed, though it still looks open."""
+    pool = pool_of(database, connections_max=1)
+    try:
+        async with pool.connection(Deadline.after(5)) as connection:
+            connection.abandon()
+            assert not connection.closed
+        async with pool.connection(Deadline.after(5)) as another:
+            assert another is not connection
+            await another.execute("SELECT 1")
+    finally:
+        await pool.close()
+
+
+async def test_a_cancelled_statement_is_not_placed_and_told_so(database: TestDatabase, pool: Database) -> None:
+    """An order whose statement somebody cancels before the commit ends as not placed."""
+    apple = stock_product(database, "apple", 5)
+    with (
+        psycopg.connect(database.dsn("postgres")) as holder,
+        psycopg.connect(database.dsn("postgres"), autocommit=True) as admin,
+    ):
+        holder.execute("LOCK TABLE stock")
+        placing = asyncio.create_task(place_one(pool, order("k1", (apple, 2))))
+        cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = %s"
+        deadline = Deadline.after(10)
+        while not admin.execute(cancel, ("standfest_app",)).fetchone():
+            assert not deadline.passed, "no backend waits for the lock"
+            await asyncio.sleep(0.02)
+        with pytest.raises(DatabaseUnavailable, match="try again"):
+            await placing
+    assert query(database, "SELECT count(*) FROM orders") == [(0,)]

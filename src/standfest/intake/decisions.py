@@ -15,6 +15,7 @@ _EVENT_OF: dict[State, EventType] = {
     "backordered": "order.backordered",
     "declined": "order.declined",
 }
+_STATE_OF = {event: state for state, event in _EVENT_OF.items()}
 
 
 class _Shortages(msgspec.Struct, frozen=True):
@@ -88,8 +89,7 @@ def placement_event(decision: Decision) -> OrderEvent:
     )
 
 
-def shortages_of(event: OrderEvent) -> tuple[Shortage, ...]:
-    """What was short, as an order's first event remembers it."""
-    if event.data is None:
-        return ()
-    return msgspec.convert(event.data, _Shortages).shortages
+def remembered(first: OrderEvent) -> tuple[State, tuple[Shortage, ...]]:
+    """What was decided, and what was short, as an order's first event remembers it."""
+    shortages = () if first.data is None else msgspec.convert(first.data, _Shortages).shortages
+    return _STATE_OF[first.type], shortages

@@ -20,10 +20,12 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from standfest.domain.events import OrderEvent
+from standfest.domain.lifecycle import State
 from standfest.domain.orders import Order
 from standfest.domain.stock import Decision, Shortage, allocate, in_full
 from standfest.errors import StandfestError
-from standfest.intake.decisions import decision_columns, head_columns, shortages_of
+from standfest.intake.decisions import decision_columns, head_columns, remembered
 from standfest.intake.errors import KeyReused
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database, commit
@@ -42,6 +44,10 @@ class Placement(msgspec.Struct, frozen=True):
     """As it is stored."""
     repeated: bool
     """It was there before."""
+    promise: State
+    """What was promised when it came first: confirmed, backordered or declined."""
+    agreed_hash: bytes
+    """The content hash of what was agreed then."""
     shortages: tuple[Shortage, ...] = ()
     """Why it is declined."""
 
@@ -85,12 +91,12 @@ async def _decide(connection: Connection, orders: Sequence[Order]) -> list[Outco
     if not everything_was_there:
         decisions |= await _allocate(connection, [order for order in orders if order.order_id in mine])
     stored = await _read_repeats(connection, orders, mine, await _holders(holders))
-    return [
-        Placement(decisions[order.order_id].order, False, decisions[order.order_id].shortages)
-        if order.order_id in mine
-        else stored[_key(order)]
-        for order in orders
-    ]
+    return [_placed(decisions[order.order_id]) if order.order_id in mine else stored[_key(order)] for order in orders]
+
+
+def _placed(decision: Decision) -> Placement:
+    order = decision.order
+    return Placement(order, False, order.status, order.content_hash, decision.shortages)
 
 
 async def _allocate(connection: Connection, orders: Sequence[Order]) -> dict[UUID, Decision]:
@@ -144,15 +150,20 @@ async def _read_repeats(
     same = [order for order in repeats if _key(order) not in outcomes]
     if not same:
         return outcomes
-    order_ids = [order.order_id for order in same]
+    placements = await read_placements(connection, [order.order_id for order in same])
+    return outcomes | {_key(order): placements[order.order_id] for order in same}
+
+
+async def read_placements(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, Placement]:
+    """What repeats of these orders are answered; it counts once a barrier behind it is committed."""
     stored = await read_orders(connection, order_ids)
-    declined = [order.order_id for order in stored.values() if order.status == "declined"]
-    events = await read_events(connection, declined) if declined else {}
-    for order in same:
-        first = events.get(order.order_id)
-        shortages = shortages_of(first[0]) if first else ()
-        outcomes[_key(order)] = Placement(stored[order.order_id], True, shortages)
-    return outcomes
+    events = await read_events(connection, order_ids)
+    return {order_id: _repeated(order, events[order_id][0]) for order_id, order in stored.items()}
+
+
+def _repeated(order: Order, first: OrderEvent) -> Placement:
+    promise, shortages = remembered(first)
+    return Placement(order, True, promise, first.content_hash, shortages)
 
 
 def _key(order: Order) -> _Key:

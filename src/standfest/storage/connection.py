@@ -16,17 +16,19 @@ from psycopg.rows import TupleRow
 from standfest.storage.abandon import shut_socket
 from standfest.storage.arrays import ArrayDumper
 from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
-from standfest.storage.errors import DatabaseUnavailable
+from standfest.storage.errors import DatabaseUnavailable, TooManyConnections
 
 _CONNECT_TIMEOUT_S = 2
 _TCP_USER_TIMEOUT_MS = 3_000
+# A refused connection has no SQLSTATE (libpq gives its text only); these are those of 53300.
+_FULL = ("too many connections", "too many clients", "remaining connection slots")
 _SESSION = {
-    # A wait for a lock ends by itself and leaves a connection that can be used again. It never ends a wait
-    # for the standby.
+    # A wait for a lock ends by itself and leaves a connection that can be used again.
     "lock_timeout": "2s",
-    # What was abandoned gives its place in the queue for a lock away, and its locks.
+    # What was abandoned gives its place in the queue for a lock away; a process that is frozen between two
+    # statements holds no stock for longer than others wait for it. Neither ends a wait for the standby.
     "client_connection_check_interval": "500ms",
-    "idle_in_transaction_session_timeout": "15s",
+    "idle_in_transaction_session_timeout": "2s",
 }
 
 
@@ -62,6 +64,8 @@ class Connection(AsyncConnection[TupleRow]):
     opened_at: float = 0.0
     host: Host
     sync_wait_cut_short = False
+    committed_durably = False
+    """Its last transaction is on a named standby."""
     abandoned = False
 
     def abandon(self) -> None:
@@ -121,7 +125,8 @@ class Connection(AsyncConnection[TupleRow]):
             connection = attempt.result()
         except psycopg.Error as error:
             detail = str(error).strip().replace("\n", " ")
-            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
+            kind = TooManyConnections if any(words in detail for words in _FULL) else DatabaseUnavailable
+            raise kind(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
         connection.host = host
         connection.opened_at = asyncio.get_running_loop().time()
         connection.add_notice_handler(connection._notice)

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.statements import statement
 
@@ -19,7 +19,7 @@ ATTEMPT_MIN_S = 0.5
 """With less time left nothing is begun: it would be abandoned half-way, which costs more than it brings."""
 
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
-_TRY_AGAIN = ("40", "55P03")  # rolled back by the server for the sake of another; lock not available
+_TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lock not available; cancelled
 
 
 class Database:
@@ -32,7 +32,7 @@ class Database:
         self._slots = asyncio.Semaphore(settings.connections_max)
         self._waiting = 0
         self._in_use: set[Connection] = set()
-        self._answered_at = 0.0
+        self._committed_at = 0.0
 
     @property
     def primary(self) -> str | None:
@@ -85,12 +85,14 @@ class Database:
             OutcomeUnknown: as raised by `commit` in the block.
         """
         connection = await self._take(deadline)
+        connection.committed_durably = False
         clock = asyncio.get_running_loop()
         taken_at = clock.time()
         alarm = clock.call_later(max(deadline.remaining_s, 0), connection.abandon)
         try:
             yield connection
-            self._answered_at = clock.time()
+            if connection.committed_durably:
+                self._committed_at = clock.time()
         except psycopg.Error as error:
             if connection.broken or connection.closed or _means_away(error):
                 self._lose(connection, taken_at)
@@ -108,13 +110,13 @@ class Database:
 
     async def _take(self, deadline: Deadline) -> Connection:
         if self._waiting >= self._settings.waiting_max:
-            raise DatabaseUnavailable(f"{self._waiting} callers already wait for a database connection")
+            raise PoolBusy(f"{self._waiting} callers already wait for a database connection")
         self._waiting += 1
         try:
             async with asyncio.timeout(max(deadline.remaining_s - ATTEMPT_MIN_S, 0)):
                 await self._slots.acquire()
         except TimeoutError:
-            raise DatabaseUnavailable("no database connection became free in time") from None
+            raise PoolBusy("no database connection became free in time") from None
         finally:
             self._waiting -= 1
         try:
@@ -138,20 +140,27 @@ class Database:
     def _lose(self, connection: Connection, taken_at: float) -> None:
         """Closes the connection, and looks for the primary again unless it is only slow.
 
-        A node that answered somebody else meanwhile is slow: to leave it, and to connect anew, would make
-        it slower.
+        A node on which somebody else committed meanwhile is slow: to leave it, and to connect anew, would make
+        it slower. That it answers reads says nothing: so does a primary that was replaced and does not know.
         """
-        if not connection.abandoned or self._answered_at < taken_at:
-            self._finder.suspect(connection.host)
         connection.pgconn.finish()
+        if connection.abandoned and self._committed_at >= taken_at:
+            return
+        self._finder.suspect(connection.host)
+        while self._idle:
+            self._idle.pop().pgconn.finish()
 
     async def _give_back(self, connection: Connection) -> None:
         self._in_use.discard(connection)
         try:
-            if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+            if (
+                not (connection.closed or connection.abandoned)
+                and connection.info.transaction_status != TransactionStatus.IDLE
+            ):
                 await self._roll_back(connection)
         finally:
-            if connection.closed:
+            # An abandoned connection looks open until it is read from.
+            if connection.closed or connection.abandoned:
                 connection.pgconn.finish()
             else:
                 self._idle.append(connection)
@@ -177,7 +186,7 @@ async def commit(connection: Connection, deadline: Deadline) -> None:
     await require_named_standby(connection)
     if deadline.passed:
         raise DatabaseUnavailable("the deadline passed before the commit was sent")
-    connection.sync_wait_cut_short = False
+    connection.sync_wait_cut_short = connection.committed_durably = False
     try:
         async with connection.pipeline():
             committed = await connection.execute("COMMIT")
@@ -189,6 +198,7 @@ async def commit(connection: Connection, deadline: Deadline) -> None:
         raise OutcomeUnknown(f"no answer to the commit: {_first_line(error)}") from error
     if connection.sync_wait_cut_short:
         raise OutcomeUnknown("the wait for the standby was cut short: the commit may be on one node only")
+    connection.committed_durably = True
 
 
 async def require_named_standby(connection: Connection) -> None:

@@ -7,5 +7,13 @@ class DatabaseUnavailable(StandfestError):
     """Nothing was changed: there was no primary, no free connection, or the work was rolled back."""
 
 
+class PoolBusy(DatabaseUnavailable):
+    """All connections are in use and as many callers wait as may: nothing was attempted."""
+
+
+class TooManyConnections(DatabaseUnavailable):
+    """The node is there, and has no connection left for this role."""
+
+
 class OutcomeUnknown(StandfestError):
     """A commit was sent and no durable yes came back: it may or may not have happened."""

@@ -1,14 +1,14 @@
 """Finding the primary: one search at a time, however many callers wait for it."""
 
 import asyncio
-import contextlib
 
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable
+from standfest.storage.errors import DatabaseUnavailable, TooManyConnections
 
-_PROBE_TIMEOUT_S = 3.0  # all nodes are asked at once: one that hangs holds up nobody
-_PAUSE_S = 0.1
+_PROBE_TIMEOUT_S = 1.0
+_SEARCH_S = 3.0  # after it, who still waits begins another one
+_PAUSE_S = 0.1  # between two questions to one node
 _GRACE_S = 0.1  # for another primary than the one that just failed
 
 
@@ -48,10 +48,13 @@ class PrimaryFinder:
         """A fresh connection to what was found to be the primary.
 
         Raises:
+            TooManyConnections: it is there, and has no connection left for us.
             DatabaseUnavailable: it does not answer in time, refuses, or is the primary no more.
         """
         try:
             connection = await Connection.open(host, self._settings, deadline.remaining_s)
+        except TooManyConnections:
+            raise
         except DatabaseUnavailable:
             self.suspect(host)
             raise
@@ -68,41 +71,33 @@ class PrimaryFinder:
             await asyncio.wait({self._search})
 
     async def _look(self) -> None:
-        probes = {
-            asyncio.create_task(Connection.open(host, self._settings, _PROBE_TIMEOUT_S))
-            for host in self._settings.hosts
-        }
-        end = Deadline.after(_PROBE_TIMEOUT_S)
-        fallback: Host | None = None
+        """Asks every node again and again, each for itself: one that hangs holds up nobody."""
+        asking = {asyncio.create_task(self._until_primary(host)) for host in self._settings.hosts}
+        end = Deadline.after(_SEARCH_S)
+        found: Host | None = None
         try:
-            while probes and not end.passed:
-                done, probes = await asyncio.wait(probes, timeout=end.remaining_s, return_when=asyncio.FIRST_COMPLETED)
-                for host in map(_primary_of, done):
-                    if host is not None and host != self._suspected:
-                        self.host = host
-                        return
-                    if host is not None:
-                        fallback, end = host, Deadline.after(min(_GRACE_S, end.remaining_s))
+            while asking and not end.passed and found in (None, self._suspected):
+                done, asking = await asyncio.wait(asking, timeout=end.remaining_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if found is None:
+                        end = Deadline.after(min(_GRACE_S, end.remaining_s))
+                    found = task.result()
         finally:
-            for probe in probes:
-                probe.add_done_callback(_primary_of_late)
-                probe.cancel()
-        self.host, self._suspected = fallback, None
-        if fallback is None:
+            for task in asking:
+                task.cancel()
+        self.host, self._suspected = found, None
+
+    async def _until_primary(self, host: Host) -> Host:
+        """Returns once the node answers as a primary."""
+        while True:
+            try:
+                connection = await Connection.open(host, self._settings, _PROBE_TIMEOUT_S)
+            except DatabaseUnavailable:
+                pass  # it may answer next time; who waits is told at its own deadline
+            else:
+                try:
+                    if connection.on_primary:
+                        return host
+                finally:
+                    connection.pgconn.finish()
             await asyncio.sleep(_PAUSE_S)
-
-
-def _primary_of(probe: "asyncio.Task[Connection]") -> Host | None:
-    """The host that a finished probe found to be the primary; closes its connection."""
-    if isinstance(probe.exception(), DatabaseUnavailable):
-        return None
-    connection = probe.result()
-    host = connection.host if connection.on_primary else None
-    connection.pgconn.finish()
-    return host
-
-
-def _primary_of_late(probe: "asyncio.Task[Connection]") -> None:
-    """Closes what a probe that nobody waits for any more still brought."""
-    with contextlib.suppress(asyncio.CancelledError):
-        _primary_of(probe)

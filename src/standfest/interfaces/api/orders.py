@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from litestar.types import ASGIApp, Scope
+from litestar.types import ASGIApp
 
 from standfest.domain.agreement import Submission, agree
 from standfest.domain.canonical import json_hash
@@ -16,7 +16,7 @@ from standfest.domain.identity import order_id, order_number
 from standfest.domain.orders import Order
 from standfest.domain.request import OrderRequest
 from standfest.intake.direct import Placement
-from standfest.intake.receipts import SignedReceipt, receipt_of
+from standfest.intake.receipts import Receipt, SignedReceipt, receipt_of
 from standfest.interfaces.api.answers import (
     EventsAnswer,
     OrderAnswer,
@@ -27,6 +27,7 @@ from standfest.interfaces.api.answers import (
     shortage_answers,
 )
 from standfest.interfaces.api.body import read_body
+from standfest.interfaces.api.certainty import certainly
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.metrics import ApiMetrics
@@ -41,13 +42,15 @@ from standfest.interfaces.api.operations import (
 )
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, ORDER_ID, path_order_id
 from standfest.interfaces.api.problems import Problem, invalid, not_found
-from standfest.interfaces.api.repeats import placement_receipt, stored_placement
-from standfest.interfaces.api.services import Client, Services
+from standfest.interfaces.api.repeats import stored_placement
+from standfest.interfaces.api.services import Services
+from standfest.sales.find import find_order
 from standfest.storage.connection import Connection
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
-from standfest.storage.orders import read_events, read_orders
+from standfest.storage.orders import read_events
 
 Result = TypeVar("Result")
+_Events = tuple[OrderEvent, ...]
 
 READ_SCOPES = frozenset({"orders:read", "orders:read-all"})
 ETAG_HEADER = ("ETag", "The version, as a strong entity tag")
@@ -117,7 +120,7 @@ async def place_order(request: ApiRequest) -> ASGIApp:
         placement = await _known(order.order_id, services.intake.place(order))
     metrics: ApiMetrics = request.app.state.metrics
     metrics.orders.labels(placement.order.status, str(placement.repeated).lower()).inc()
-    return await _answer_placement(services, placement)
+    return _answer_placement(placement)
 
 
 async def _known(identifier: UUID, placing: Awaitable[Result]) -> Result:
@@ -146,9 +149,9 @@ async def _agree(services: Services, submission: Submission) -> Order:
     return agree(submission, services.catalogue.products, services.merchant)
 
 
-async def _answer_placement(services: Services, placement: Placement) -> ASGIApp:
+def _answer_placement(placement: Placement) -> ASGIApp:
     order = placement.order
-    receipt = await placement_receipt(services, order)
+    receipt = receipt_of(order, placement.agreed_hash, placement.promise)
     if order.status == "declined":
         raise Problem(
             "out-of-stock",
@@ -179,13 +182,11 @@ async def _answer_placement(services: Services, placement: Placement) -> ASGIApp
 )
 async def read_order(request: ApiRequest) -> ASGIApp:
     """`GET /v1/orders/{id}`."""
-    services = services_of(request.scope)
-    async with services.database.read(services.limits.read_deadline_s) as connection:
-        order = await visible_order(connection, request.scope)
+    order, events = await _visible(request)
     headers = READ_CACHE | {"ETag": etag(order.version)}
     if unchanged(request.scope, order.version):
         return not_modified(headers)
-    return answer(order_answer(order), headers=headers)
+    return answer(order_answer(order, _receipt(order, events)), headers=headers)
 
 
 @route(
@@ -202,7 +203,7 @@ async def read_order(request: ApiRequest) -> ASGIApp:
 )
 async def read_order_events(request: ApiRequest) -> ASGIApp:
     """`GET /v1/orders/{id}/events`."""
-    _, events = await _with_events(request)
+    _, events = await _visible(request)
     return answer(event_answers(events))
 
 
@@ -220,33 +221,35 @@ async def read_order_events(request: ApiRequest) -> ASGIApp:
 )
 async def read_order_receipt(request: ApiRequest) -> ASGIApp:
     """`GET /v1/orders/{id}/receipt`."""
-    order, events = await _with_events(request)
-    first = events[0]
-    receipt = receipt_of(order, first.content_hash, first.type.removeprefix("order."))
-    return answer(services_of(request.scope).signer.sign(receipt))
+    order, events = await _visible(request)
+    return answer(services_of(request.scope).signer.sign(_receipt(order, events)))
 
 
-async def _with_events(request: ApiRequest) -> tuple[Order, tuple[OrderEvent, ...]]:
-    services = services_of(request.scope)
-    async with services.database.read(services.limits.read_deadline_s) as connection:
-        order = await visible_order(connection, request.scope)
-        events = await read_events(connection, [order.order_id])
-    return order, events[order.order_id]
-
-
-async def visible_order(connection: Connection, scope: Scope) -> Order:
-    """The order that the path names, where the client may see it.
+async def _visible(request: ApiRequest) -> tuple[Order, _Events]:
+    """The order that the path names, with its events, where the client may see it.
 
     Raises:
         Problem: 404.
+        DatabaseUnavailable: it cannot be found out now.
     """
-    identifier = path_order_id(scope)
-    order = (await read_orders(connection, [identifier])).get(identifier)
-    if order is None or not may_see(client_of(scope), order):
+    scope = request.scope
+    identifier, client = path_order_id(scope), client_of(scope)
+    owner = None if has_scope(client, "orders:read-all") else client.id
+
+    async def look(connection: Connection) -> tuple[Order, _Events] | None:
+        order = await find_order(connection, identifier, owner)
+        return None if order is None else (order, (await read_events(connection, [identifier]))[identifier])
+
+    services = services_of(scope)
+    async with services.database.read(services.limits.read_deadline_s) as connection:
+        found = await look(connection)
+    if found is None:
+        found = await certainly(services, look)
+    if found is None:
         raise not_found(f"there is no order {identifier}")
-    return order
+    return found
 
 
-def may_see(client: Client, order: Order) -> bool:
-    """A client sees its own orders; all of them with the scope for it."""
-    return order.client_id == client.id or has_scope(client, "orders:read-all")
+def _receipt(order: Order, events: _Events) -> Receipt:
+    first = events[0]
+    return receipt_of(order, first.content_hash, first.type.removeprefix("order."))
