@@ -96,6 +96,20 @@ def test_an_outcome_that_is_not_known_is_called_that(api: RunningApi) -> None:
         assert admin.get(f"/v1/stock/{sku}").json()["reserved"] == "2"
 
 
+def test_a_node_that_cannot_commit_calls_nothing_missing(api: RunningApi) -> None:
+    """A primary without a standby may have been replaced: what it does not find is 503, what it finds is shown."""
+    with api.client() as admin:
+        there, missing = place(admin, new_product(admin)).headers["Location"], f"/v1/orders/{uuid4()}"
+        assert admin.get(missing).status_code == 404
+        cancel = {"json": {}, "headers": {"Idempotency-Key": str(uuid4())}}
+        assert admin.post(f"{missing}/cancel", **cancel).status_code == 404
+        with api.database.standby.paused():
+            assert admin.get(there).status_code == 200
+            answers = [admin.get(f"{missing}{part}") for part in ("", "/events", "/receipt")]
+            answers.append(admin.post(f"{missing}/cancel", **cancel))
+            assert [(each.status_code, each.headers.get("Retry-After")) for each in answers] == [(503, "1")] * 4
+
+
 def test_a_process_sheds_what_it_cannot_hold(database: TestDatabase) -> None:
     """Beyond the bound a request is not attempted: 429 with Retry-After, and probes are still answered."""
     with (

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 from standfest.domain.cancellation import CancelRequest
 from standfest.interfaces.api.answers import OrderAnswer, answer, order_answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.conditions import etag, if_match, require_match
+from standfest.interfaces.api.conditions import Tags, etag, if_match, require_match
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
     ADMIN,
@@ -22,7 +22,10 @@ from standfest.interfaces.api.operations import (
 )
 from standfest.interfaces.api.orders import ETAG_HEADER
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_MATCH, ORDER_ID, path_order_id
-from standfest.sales.cancel import CancelCommand, cancel
+from standfest.interfaces.api.services import Services
+from standfest.sales.cancel import CancelCommand, Cancelled, cancel
+from standfest.sales.errors import OrderNotFound
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 
 
 @route(
@@ -64,9 +67,25 @@ async def cancel_order(request: ApiRequest) -> ASGIApp:
         any_order=has_scope(client, ADMIN),
         at=datetime.datetime.now(datetime.UTC),
     )
-    async with services.database.write(services.limits.write_deadline_s) as connection:
-        cancelled = await cancel(connection, command)
-        if not cancelled.repeated:  # what was cancelled by this very request is not another version
-            require_match(tags, cancelled.order.version - 1)
-    order = cancelled.order
+    order = (await _cancel(services, command, tags)).order
     return answer(order_answer(order), headers={"ETag": etag(order.version)})
+
+
+async def _cancel(services: Services, command: CancelCommand, tags: Tags | None) -> Cancelled:
+    missing: OrderNotFound | None = None
+    try:
+        async with services.database.write(services.limits.write_deadline_s) as connection:
+            try:
+                cancelled = await cancel(connection, command)
+            except OrderNotFound as error:
+                missing = error  # that holds once the block, which changed nothing, is committed
+            else:
+                if not cancelled.repeated:  # what was cancelled by this very request is not another version
+                    require_match(tags, cancelled.order.version - 1)
+    except OutcomeUnknown as error:
+        if missing is not None:
+            raise DatabaseUnavailable("whether there is such an order cannot be found out now") from error
+        raise
+    if missing is not None:
+        raise missing
+    return cancelled
