@@ -61,6 +61,11 @@ def test_commits_wait_for_a_named_standby() -> None:
     assert settings["failsafe_mode"] is True
 
 
+def test_no_watchdog_resets_the_machine() -> None:
+    """Patroni is kept off the machine's watchdog: killing one member must not restart all that runs beside it."""
+    assert patroni()["watchdog"] == {"mode": "off"}
+
+
 def test_patroni_accepts_its_own_timing() -> None:
     """loop_wait + 2 · retry_timeout does not exceed ttl, which Patroni demands."""
     settings = msgspec.convert(dynamic_settings(LOCAL), dict[str, Any])

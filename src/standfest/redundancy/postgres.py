@@ -36,6 +36,8 @@ def render_patroni(site: Site) -> str:
             "connect_address": f"{node.address}:{ports.patroni}",
             "authentication": {"username": "patroni", "password": site.passwords["patroni-rest"]},
         },
+        # By default Patroni opens /dev/watchdog where it may: when it is then killed, the whole machine is reset.
+        "watchdog": {"mode": "off"},
         "etcd3": {
             "hosts": [f"{other.address}:{ports.etcd_client}" for other in topology.nodes],
             "protocol": "https",
