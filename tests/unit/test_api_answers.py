@@ -6,15 +6,19 @@ import json
 import re
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from standfest.domain.faults import Fault
-from standfest.interfaces.api.answers import price
+from standfest.interfaces.api.answers import order_answer, price
 from standfest.interfaces.api.app import ROUTES
+from standfest.interfaces.api.errors import problem_of
 from standfest.interfaces.api.openapi import document
 from standfest.interfaces.api.operations import PUBLIC, operation_of
 from standfest.interfaces.api.problems import FAULTS_MAX, KINDS, invalid
+from standfest.storage.errors import DatabaseUnavailable, PoolBusy
 from standfest.telemetry.logs import hide_secrets
+from tests.unit.trade import line, order_of
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,21 @@ def test_every_problem_that_is_documented_exists() -> None:
     """An operation can only name slugs that there are."""
     named = {slug for operation in map(operation_of, ROUTES) if operation for slug in operation.problems}
     assert named <= set(KINDS)
+
+
+def test_a_full_pool_is_an_overload_and_a_lost_database_is_not() -> None:
+    """Who has to wait for a place is told 429, who has to wait for the database 503; both when to come back."""
+    busy, away = problem_of(PoolBusy("all in use")), problem_of(DatabaseUnavailable("no primary"))
+    assert busy is not None
+    assert away is not None
+    assert (busy.status, busy.slug, busy.headers) == (429, "overloaded", {"Retry-After": "1"})
+    assert (away.status, away.slug, away.headers) == (503, "unavailable", {"Retry-After": "1"})
+
+
+def test_an_order_in_a_state_of_a_later_release_is_shown() -> None:
+    """While two releases run side by side, the older one shows what the newer one stores."""
+    stored = msgspec.structs.replace(order_of("confirmed", line(1, 1)), status="shipped")
+    assert json.loads(msgspec.json.encode(order_answer(stored)))["status"] == "shipped"
 
 
 def test_secrets_do_not_reach_the_log() -> None:

@@ -6,7 +6,6 @@ from uuid import UUID
 import msgspec
 
 from standfest.domain.identity import order_id_range
-from standfest.domain.lifecycle import State
 from standfest.domain.orders import Order
 from standfest.sales.cursors import decode_cursor, encode_cursor
 from standfest.storage.connection import Connection
@@ -22,7 +21,7 @@ class OrderFilter(msgspec.Struct, frozen=True):
 
     client_id: UUID | None = None
     """Whose orders; None: everybody's."""
-    status: State | None = None
+    status: str | None = None
     customer: str | None = None
     """The customer's reference."""
     external_reference: str | None = None

@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,7 @@ from standfest.domain.identity import order_number
 from standfest.domain.orders import Line, Order
 from standfest.domain.products import TaxClass
 from standfest.domain.quantity import from_steps
-from standfest.domain.request import Address, CustomerRequest
+from standfest.domain.parties import Address, Customer
 from standfest.domain.stock import Shortage
 from standfest.intake.receipts import Receipt
 from standfest.interfaces.api.texts import NameText
@@ -24,7 +24,15 @@ Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+\.[0-9]{2}$")]
 Price = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2,4}$")]
 Quantity = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]{1,3})?$")]
 Percent = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2}$")]
-Status = Literal["confirmed", "backordered", "declined", "cancelled"]
+STATUSES = ("confirmed", "backordered", "declined", "cancelled")
+"""Those that this release stores."""
+Status = Annotated[
+    str,
+    Meta(
+        description=f"One of {', '.join(STATUSES)}; a later release may have more, so treat others as not final",
+        examples=["confirmed"],
+    ),
+]
 
 
 class Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +88,7 @@ class OrderAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     accepted_at: datetime.datetime
     currency: str
-    customer: CustomerRequest
+    customer: Customer
     ship_to: Address
     lines: tuple[LineAnswer, ...]
     totals: TotalsAnswer
@@ -89,7 +97,7 @@ class OrderAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     external_reference: str | None = None
     note: str | None = None
     receipt: Receipt | None = None
-    """In the answer to its placing only; `GET .../receipt` has it signed."""
+    """What was promised when it was placed; `GET .../receipt` has it signed. Not in lists."""
 
 
 class ShortageAnswer(msgspec.Struct, frozen=True):
@@ -126,7 +134,7 @@ def order_answer(order: Order, receipt: Receipt | None = None) -> OrderAnswer:
     return OrderAnswer(
         id=order.order_id,
         number=order_number(order.order_id),
-        status=msgspec.convert(order.status, Status),
+        status=order.status,
         version=order.version,
         accepted_at=order.accepted_at,
         currency=order.currency,

@@ -12,7 +12,7 @@ from standfest.domain.faults import Invalid
 from standfest.intake.errors import KeyReused, Overloaded
 from standfest.interfaces.api.problems import MEDIA_TYPE, Problem, invalid
 from standfest.sales.errors import CommandKeyReused, OrderNotFound
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy
 
 RETRY_AFTER_S = 1
 
@@ -36,6 +36,9 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem("conflict", str(error))
         case Overloaded(retry_after_s=seconds):
             return Problem("overloaded", str(error), headers={"Retry-After": str(seconds)})
+        case PoolBusy():
+            detail = "as many requests as may wait for the database do; nothing was attempted"
+            return Problem("overloaded", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
         case DatabaseUnavailable():
             detail = "nothing was changed; try again shortly"
             return Problem("unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
