@@ -59,6 +59,9 @@ def test_text_that_looks_like_json_is_a_value_or_a_fault(text: str) -> None:
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "/0" * MAX_DEPTH, "too-deep"),
         (b'{"a": nan}', "", "malformed-json"),
         (b'{"a": NaN}', "", "malformed-json"),
+        (b'{"a": [' + b"[]," * 20_000 + b"[]]}", "", "too-many-values"),
+        (b'{"a": [' + b"1," * 40_000 + b'1], "b": {"c": 1, "c": 2}}', "", "too-many-values"),
+        (b'["' + rb"\\" + b'",' + b"1," * 40_000 + b'"]"]', "", "too-many-values"),
         (b"1" * 33, "", "number-out-of-range"),
         (b"1e400", "", "number-out-of-range"),
         (b"\xff", "", "wrong-encoding"),
@@ -70,6 +73,21 @@ def test_a_fault_has_a_pointer_and_a_code(raw: bytes, where: str, code: str) -> 
     with pytest.raises(Invalid) as caught:
         parse(raw)
     assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [(where, code)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"lines": [dict.fromkeys(("sku", "quantity", "unit_price", "note"), "1") for _ in range(2_000)]},
+        {"products": [dict.fromkeys("abcdefgh", "1") | {"a": {"de": "x", "en": "y"}} for _ in range(1_000)]},
+        {"lines": [{"note": 'a "quoted\\" \u2028 note, of {[:,]}' * 50} for _ in range(300)]},
+    ],
+    ids=["order", "products", "notes"],
+)
+def test_the_largest_body_that_makes_sense_is_read(body: Any) -> None:
+    """The bound on values is on what no order and no catalogue needs, and does not look into strings."""
+    for escaped in (False, True):
+        assert parse(json.dumps(body, ensure_ascii=escaped).encode()) == body
 
 
 def test_the_deepest_that_is_allowed_is_read() -> None:

@@ -1,7 +1,9 @@
 """JSON that means one thing only (RFC 8259, with the strictness of RFC 7493, "I-JSON").
 
 Refused: bytes that are not UTF-8, a byte order mark, duplicate member names, NaN and Infinity, numbers no
-double can hold, lone surrogates, nesting deeper than `MAX_DEPTH`.
+double can hold, lone surrogates, nesting deeper than `MAX_DEPTH`, more than `MAX_MARKS` values and names.
+
+Whatever a body of a MiB holds, it is read or refused in some tens of milliseconds: the event loop waits.
 """
 
 import json
@@ -13,6 +15,8 @@ from standfest.domain.faults import Fault, Invalid
 
 MAX_DEPTH = 32
 """Levels of arrays and objects; an order has three."""
+MAX_MARKS = 30_000
+"""Commas, colons and opening brackets outside strings; the largest legal body, 1,000 products, has 22,000."""
 MAX_NUMBER_CHARACTERS = 32
 """Longer numbers are refused before they are computed."""
 
@@ -29,6 +33,8 @@ def parse(raw: bytes) -> Any:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _whole("wrong-encoding", f"byte {error.start} is not UTF-8") from error
+    if _marks(raw) > MAX_MARKS:
+        raise _whole("too-many-values", f"more than {MAX_MARKS} values and member names")
     duplicates: list[tuple[dict[str, Any], str]] = []
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -50,8 +56,8 @@ def parse(raw: bytes) -> Any:
         raise _whole("malformed-json", f"{error.msg}: {where}") from error
     except RecursionError as error:
         raise _too_deep(()) from error
-    if "\\u" in text or text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_nodes(value)
+    if not _is_sound(value):
+        _refuse_first_unsound(value)
     if duplicates:
         # hooks run from the inside out, so nothing above the last one was overwritten: it can be reached
         raise _duplicate(value, *duplicates[-1])
@@ -61,6 +67,18 @@ def parse(raw: bytes) -> Any:
 def pointer(path: Path) -> str:
     """The JSON Pointer (RFC 6901) to the node at `path`."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _marks(raw: bytes) -> int:
+    """Commas, colons and opening brackets outside strings; a higher number where that is below the bound too."""
+    if (everywhere := _count_marks(raw)) <= MAX_MARKS:
+        return everywhere
+    parts = raw.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
+    return _count_marks(b"".join(parts[::2]))
+
+
+def _count_marks(text: bytes) -> int:
+    return sum(map(text.count, (b",", b":", b"[", b"{")))
 
 
 def _whole(code: str, detail: str) -> Invalid:
@@ -117,7 +135,28 @@ def _nodes(value: Any) -> Iterator[tuple[Path, Any]]:
             waiting.extend(((*path, index), child) for index, child in enumerate(node))
 
 
-def _check_nodes(value: Any) -> None:
+def _is_sound(value: Any) -> bool:
+    """Whether nothing is too deep and every text is Unicode. Level by level: only a fault needs a path."""
+    level = [value]
+    for depth in range(MAX_DEPTH + 1):
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, str):
+                if not _is_unicode(node):
+                    return False
+            elif isinstance(node, dict):
+                if depth == MAX_DEPTH or not all(map(_is_unicode, node)):
+                    return False
+                below.extend(node.values())
+            elif isinstance(node, list):
+                if depth == MAX_DEPTH:
+                    return False
+                below.extend(node)
+        level = below
+    return True
+
+
+def _refuse_first_unsound(value: Any) -> NoReturn:
     for path, node in _nodes(value):
         if isinstance(node, dict | list) and len(path) >= MAX_DEPTH:
             raise _too_deep(path[:MAX_DEPTH])
@@ -125,7 +164,14 @@ def _check_nodes(value: Any) -> None:
             raise Invalid((Fault(pointer(path), "lone-surrogate", "half of a surrogate pair is no character"),))
         if isinstance(node, dict) and not all(map(_is_unicode, node)):
             raise Invalid((Fault(pointer(path), "lone-surrogate", "a member's name has half a surrogate pair"),))
+    raise AssertionError("called with a value that is sound")
 
 
 def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
