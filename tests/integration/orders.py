@@ -11,7 +11,7 @@ import psycopg
 from standfest.domain.agreement import Merchant, Submission, agree
 from standfest.domain.orders import Order
 from standfest.domain.products import Product, StockPolicy
-from standfest.domain.request import Address, CustomerRequest, LineRequest, OrderRequest
+from standfest.domain.request import AddressRequest, CustomerRequest, LineRequest, OrderRequest
 from standfest.intake.direct import Placement, place
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
@@ -20,7 +20,7 @@ from tests.support.postgres import TestDatabase
 
 CLIENT = uuid4()
 MERCHANT = Merchant("DE", "EUR")
-HOME = Address("Ada", "Weg 1", "10115", "Berlin", "DE")
+HOME = AddressRequest("Ada", "Weg 1", "10115", "Berlin", "DE")
 
 
 def pool_of(database: TestDatabase, connections_max: int = 40) -> Database:

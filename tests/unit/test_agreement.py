@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from standfest.domain.agreement import Merchant, Submission, agree
 from standfest.domain.faults import Invalid
-from standfest.domain.orders import Order
+from standfest.domain.orders import Agreed, Order
 from standfest.domain.products import Product
 from standfest.domain.request import MAX_LINES, OrderRequest
 
@@ -173,3 +173,18 @@ def test_the_same_body_is_the_same_order(names: list[str], key: str) -> None:
 def test_the_content_hash_covers_all_that_is_agreed(body: dict[str, Any]) -> None:
     """Parties, delivery, notes, lines: another agreement has another content hash."""
     assert agreed(body).content_hash != agreed(BODY).content_hash
+
+
+@pytest.mark.parametrize("vat_id", ["EU372022452", "IM3720000224", "DE136695977", "GB999999973", "XX12"])
+def test_what_is_no_vat_id_is_refused(vat_id: str) -> None:
+    """A one-stop shop's number, a wrong check digit and a country outside the EU make nobody a business."""
+    with pytest.raises(Invalid) as refused:
+        agreed(changed(customer={"name": "Ada", "vat_id": vat_id}))
+    assert [fault.pointer for fault in refused.value.faults] == ["/customer/vat_id"]
+
+
+def test_what_a_later_release_stores_is_read() -> None:
+    """A member that this release does not know is passed over when a stored order is read."""
+    stored = b'{"customer": {"name": "Ada", "phone": "1"}, "ship_to": {"name": "Ada", "street": "Weg 1",'
+    stored += b' "postal_code": "1", "city": "B", "country": "DE", "floor": "2"}, "gift": true}'
+    assert msgspec.json.decode(stored, type=Agreed).customer.name == "Ada"

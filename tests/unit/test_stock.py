@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from standfest.domain.orders import Agreed, Line, Order, Totals
 from standfest.domain.products import StockPolicy
-from standfest.domain.request import Address, CustomerRequest
+from standfest.domain.request import AddressRequest, CustomerRequest
 from standfest.domain.stock import allocate, in_full
 
 POLICIES: dict[int, StockPolicy] = {1: "tracked", 2: "tracked", 3: "backorder", 4: "untracked"}
@@ -49,7 +49,7 @@ def order_of(*wanted: tuple[int, int]) -> Order:
         accepted_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
         external_reference=None,
         currency="EUR",
-        agreed=Agreed(CustomerRequest("x"), Address("x", "x", "x", "x", "DE")),
+        agreed=Agreed(CustomerRequest("x"), AddressRequest("x", "x", "x", "x", "DE")),
         lines=lines,
         totals=Totals(Decimal(0), (), Decimal(0)),
     )

@@ -11,9 +11,9 @@ import msgspec
 from standfest.domain.lifecycle import State
 from standfest.domain.orders import Agreed, Line, Order, content_hash, line_net, totals
 from standfest.domain.products import StockPolicy
-from standfest.domain.request import Address, CustomerRequest
+from standfest.domain.request import AddressRequest, CustomerRequest
 
-AGREED = Agreed(CustomerRequest("Ada"), Address("Ada", "Weg 1", "10115", "Berlin", "DE"))
+AGREED = Agreed(CustomerRequest("Ada"), AddressRequest("Ada", "Weg 1", "10115", "Berlin", "DE"))
 
 
 def line(position: int, quantity: int, policy: StockPolicy = "tracked", **values: object) -> Line:

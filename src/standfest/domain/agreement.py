@@ -17,7 +17,7 @@ from standfest.domain.orders import Agreed, Line, Order, content_hash, line_net,
 from standfest.domain.products import Product
 from standfest.domain.quantity import to_steps
 from standfest.domain.request import LineRequest, OrderRequest
-from standfest.domain.tax import tax_rule
+from standfest.domain.tax import EU_RATES, tax_rule
 
 MAX_ORDER_NET = Decimal(10) ** 11
 """An order is refused above it: beyond any real order, and within what the columns hold."""
@@ -106,15 +106,24 @@ def _party_faults(request: OrderRequest, merchant: Merchant) -> list[Fault]:
         if address is not None and address.country not in COUNTRIES:
             detail = f"{address.country} is no ISO 3166-1 alpha-2 country code"
             faults.append(Fault(f"/{field}/country", "unknown-country", detail))
-    if request.customer.vat_id is not None and not vat.is_valid(request.customer.vat_id):
+    if request.customer.vat_id is not None and not _is_vat_id(request.customer.vat_id):
         detail = f"{request.customer.vat_id} is no valid VAT id of an EU country"
         faults.append(Fault("/customer/vat_id", "invalid-vat-id", detail))
     return faults
 
 
+def _is_vat_id(vat_id: str) -> bool:
+    """Whether it is a business's VAT id; the numbers of one-stop shops (EU..., IM...) are none."""
+    return _country_of(vat_id) in EU_RATES and vat.is_valid(vat_id)
+
+
 def _is_vat_id_of(country: str, vat_id: str) -> bool:
+    return _country_of(vat_id) == country
+
+
+def _country_of(vat_id: str) -> str:
     prefix = vat_id.strip()[:2].upper()
-    return ("GR" if prefix == "EL" else prefix) == country
+    return "GR" if prefix == "EL" else prefix
 
 
 def _line(

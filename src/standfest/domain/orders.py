@@ -12,7 +12,7 @@ from standfest.domain.canonical import json_hash
 from standfest.domain.lifecycle import State
 from standfest.domain.money import round_amount
 from standfest.domain.products import StockPolicy, TaxClass
-from standfest.domain.request import Address, CustomerRequest
+from standfest.domain.parties import Address, Customer
 from standfest.domain.tax import TaxGroup, tax_groups
 
 
@@ -50,7 +50,7 @@ class Line(msgspec.Struct, frozen=True):
 class Agreed(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was agreed apart from the lines."""
 
-    customer: CustomerRequest
+    customer: Customer
     ship_to: Address
     bill_to: Address | None = None
     requested_delivery: datetime.date | None = None

@@ -6,6 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from standfest.domain.parties import Address, Customer
+
 MAX_LINES = 2_000
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*$(?!\n)"
@@ -21,7 +23,7 @@ DecimalString = Annotated[str, Meta(min_length=1, max_length=14, pattern=_AMOUNT
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)", description="ISO 3166-1 alpha-2")]
 
 
-class CustomerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class CustomerRequest(Customer, frozen=True, forbid_unknown_fields=True):
     """Who orders; without a reference a guest."""
 
     name: ShortText
@@ -30,7 +32,7 @@ class CustomerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, o
     vat_id: Annotated[str, Meta(min_length=4, max_length=20, pattern=_PRINTABLE)] | None = None
 
 
-class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class AddressRequest(Address, frozen=True, forbid_unknown_fields=True):
     """Where goods or an invoice go."""
 
     name: ShortText
@@ -53,10 +55,10 @@ class OrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of `POST /v1/orders`."""
 
     customer: CustomerRequest
-    ship_to: Address
+    ship_to: AddressRequest
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="ISO 4217")]
     lines: Annotated[tuple[LineRequest, ...], Meta(min_length=1, max_length=MAX_LINES)]
-    bill_to: Address | None = None
+    bill_to: AddressRequest | None = None
     requested_delivery: datetime.date | None = None
     external_reference: Reference | None = None
     note: LongText | None = None

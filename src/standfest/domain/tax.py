@@ -51,6 +51,9 @@ _OTHER_RATES: dict[str, tuple[str, str]] = {
     "GB": ("20", "5"),
     "NO": ("25", "15"),
 }
+_PART_OF = {"MC": "FR", "IM": "GB"}
+"""Countries that count as a part of another one for VAT (Directive 2006/112/EC, article 7)."""
+
 _ZERO = Decimal("0.00")
 _HUNDRED = Decimal(100)
 
@@ -82,6 +85,7 @@ def tax_rule(seller: str, destination: str, business: bool, tax_class: TaxClass)
         business: the customer has a VAT id of an EU country other than the seller's.
         tax_class: the product's class; `zero` is taxed at 0 % wherever it goes.
     """
+    destination = _PART_OF.get(destination, destination)
     domestic = destination == seller
     if not domestic and not (seller in EU_RATES and destination in EU_RATES):
         return TaxRule("G", _ZERO)

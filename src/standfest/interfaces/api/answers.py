@@ -13,9 +13,9 @@ from msgspec import Meta
 from standfest.domain.events import OrderEvent
 from standfest.domain.identity import order_number
 from standfest.domain.orders import Line, Order
+from standfest.domain.parties import Address, Customer
 from standfest.domain.products import TaxClass
 from standfest.domain.quantity import from_steps
-from standfest.domain.parties import Address, Customer
 from standfest.domain.stock import Shortage
 from standfest.intake.receipts import Receipt
 from standfest.interfaces.api.texts import NameText

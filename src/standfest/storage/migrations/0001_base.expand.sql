@@ -37,7 +37,7 @@ CREATE TABLE product (
     -- that was running when it last looked, so nothing that commits late is skipped
     transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
-CREATE INDEX product_transaction_id ON product (transaction_id);
+CREATE INDEX product_transaction_id ON product (transaction_id, id);
 
 -- available = on_hand - reserved. Every product has a row, whatever its policy.
 -- Half of each page is kept free so that an update stays on its page (HOT).
@@ -67,6 +67,7 @@ CREATE TABLE orders (
     agreed jsonb NOT NULL,                     -- customer, ship_to, bill_to, tax, requested_delivery, note
     UNIQUE (client_id, idempotency_key)        -- for ever: there is no idempotency record that expires
 ) WITH (fillfactor = 90);
+CREATE INDEX orders_client ON orders (client_id, id);
 CREATE INDEX orders_status ON orders (status, id);
 CREATE INDEX orders_customer ON orders (customer_reference, id) WHERE customer_reference IS NOT NULL;
 CREATE INDEX orders_external_reference ON orders (external_reference, id) WHERE external_reference IS NOT NULL;
