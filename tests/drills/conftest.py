@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from standfest.cli.own_client import key_file
+from standfest.cli.own_client import DEMO, key_file
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
 from standfest.cluster.home import write_private
@@ -58,7 +58,7 @@ class Demonstration:
         command = [
             *(sys.executable, "-m", "standfest.emergency.drills.checker", self.result["history"], "--json"),
             *("--database-conninfo-file", str(database)),
-            *("--key-file", str(key_file(self.home / "secrets", "demo"))),
+            *("--key-file", str(key_file(self.home / "secrets", DEMO))),
             *(part for door in doors for part in ("--api", door)),
         ]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=CHECK_TIMEOUT_S, check=False)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from standfest.catalogue.clients import ClientError
 from standfest.catalogue.keys import hash_secret, parse_key
 from standfest.cli import client as command
-from standfest.cli.client import ClientsUnreachable
+from standfest.cli.owner import ClientsUnreachable
 from tests.integration.orders import query
 from tests.support.postgres import TestDatabase
 

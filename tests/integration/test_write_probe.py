@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import psycopg
 import pytest
 
 from standfest.emergency.drills import probe
@@ -41,4 +42,42 @@ def test_waits_for_the_standby_as_an_order_does(disposable_postgres: PostgresClu
     cluster.primary.start()
     with pytest.raises(FaultFailed, match="waiting for its standby"):
         asyncio.run(probe.writes_back(conninfo, gone, timeout_s=2.0))
+    with pytest.raises(FaultFailed, match="has waited for its standby for 1 s"):
+        asyncio.run(probe.primary_within(conninfo, timeout_s=1.0))
     cluster.standby.start()
+
+
+def test_a_commit_that_was_cut_short_names_no_primary(disposable_postgres: PostgresCluster) -> None:
+    """A commit whose wait for the standby was cancelled is on one node only: it is an error, not a primary."""
+    cluster = disposable_postgres
+    cluster.standby.stop()
+    conninfo = cluster.dsn("standfest_owner")
+
+    async def ask() -> None:
+        asked = asyncio.create_task(probe.primary_within(conninfo, timeout_s=20.0))
+        await asyncio.to_thread(_cancel_the_wait, cluster)
+        with pytest.raises(probe.CommitCutShort):
+            await asked
+
+    asyncio.run(ask())
+    cluster.standby.start()
+
+
+def _cancel_the_wait(cluster: PostgresCluster) -> None:
+    cancel = (
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event = 'SyncRep' AND application_name = 'standfest-drill'"
+    )
+    deadline = time.monotonic() + 10.0
+    with psycopg.connect(cluster.dsn("postgres"), autocommit=True) as connection:
+        while not connection.execute(cancel).fetchall():
+            assert time.monotonic() < deadline, "no commit waits for the standby"
+            time.sleep(0.05)
+
+
+def test_nothing_there_is_one_short_line() -> None:
+    """Where no server answers the error is one line, whatever the driver tells of every address."""
+    nowhere = "host=127.0.24.98,127.0.24.99 port=1 user=x password=hidden dbname=x"
+    with pytest.raises(FaultFailed, match=r"^[^\n]{1,200}$") as caught:
+        asyncio.run(probe.primary_within(nowhere, timeout_s=10.0))
+    assert "127.0.24.99" in str(caught.value)

@@ -1,13 +1,8 @@
 """`standfest client`: who may use the API, and with which keys."""
 
 import datetime
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import click
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
@@ -15,18 +10,10 @@ from standfest.catalogue import clients
 from standfest.catalogue.keys import SCOPES, NewKey
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json
+from standfest.cli.owner import owner_connection
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
 from standfest.cluster.secrets import Secrets
-from standfest.errors import StandfestError
-from standfest.storage.abandon import socket_closed_at
-from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
-
-_DEADLINE_S = 15.0
-
-
-class ClientsUnreachable(StandfestError):
-    """The database that keeps clients and keys did not answer, or did not say yes."""
 
 
 @click.group()
@@ -47,7 +34,7 @@ def client() -> None:
 @as_json
 def add(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Make a client with its first key. The key is shown once and not kept."""
-    with _owner_connection() as connection:
+    with owner_connection(owner_conninfo()) as connection:
         client_id, new_key = clients.add_client(connection, name, scopes)
     if as_json:
         print_json({"id": str(client_id), "name": name, "scopes": sorted(set(scopes))} | _key_document(new_key))
@@ -60,7 +47,7 @@ def add(name: str, scopes: tuple[str, ...], as_json: bool) -> None:
 @as_json
 def list_(as_json: bool) -> None:
     """Show all clients."""
-    with _owner_connection() as connection:
+    with owner_connection(owner_conninfo()) as connection:
         found = clients.list_clients(connection)
     if as_json:
         documents = [
@@ -89,7 +76,7 @@ def key() -> None:
 @as_json
 def add_key(name: str, as_json: bool) -> None:
     """Give the client NAME a second key; the first stays valid until it is revoked. The key is shown once."""
-    with _owner_connection() as connection:
+    with owner_connection(owner_conninfo()) as connection:
         new_key = clients.add_key(connection, name)
     if as_json:
         print_json({"name": name} | _key_document(new_key))
@@ -102,7 +89,7 @@ def add_key(name: str, as_json: bool) -> None:
 @as_json
 def list_keys(name: str, as_json: bool) -> None:
     """Show the keys of the client NAME; what is secret about them cannot be shown."""
-    with _owner_connection() as connection:
+    with owner_connection(owner_conninfo()) as connection:
         found = clients.list_keys(connection, name)
     if as_json:
         documents = [
@@ -127,7 +114,7 @@ def list_keys(name: str, as_json: bool) -> None:
 @as_json
 def revoke(key_id: str, as_json: bool) -> None:
     """End the key KEY_ID (the part between the underscores) for good; within about a second it lets nobody in."""
-    with _owner_connection() as connection:
+    with owner_connection(owner_conninfo()) as connection:
         revoked_at = clients.revoke_key(connection, key_id)
     if as_json:
         print_json({"key_id": key_id, "revoked_at": revoked_at.isoformat()})
@@ -139,34 +126,6 @@ def owner_conninfo() -> str:
     """How the role that owns the schema reaches the database of the cluster in the home. Holds the password."""
     home, topology = existing_home()
     return conninfo(owner_access(topology, Secrets(home.secrets)))
-
-
-@contextmanager
-def _owner_connection() -> Iterator[psycopg.Connection[Any]]:
-    """A connection that is given up after a while; what was done in the block is on a standby when it ends.
-
-    Raises:
-        ClientsUnreachable: no answer, or a commit that did not wait for the standby.
-    """
-    cut_short = False
-
-    def notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-        nonlocal cut_short
-        cut_short = cut_short or diagnostic.sqlstate == SYNC_WAIT_CUT_SHORT
-
-    try:
-        with psycopg.connect(owner_conninfo(), autocommit=True) as connection:
-            connection.add_notice_handler(notice)
-            with socket_closed_at(connection, time.monotonic() + _DEADLINE_S):
-                yield connection
-    except psycopg.OperationalError as error:
-        raise ClientsUnreachable(
-            "no answer from the database; see `standfest status`, then look with `standfest client list` what was done"
-        ) from error
-    if cut_short:
-        raise ClientsUnreachable(
-            "the change may be on one node only; see `standfest status`, then revoke the key and add another"
-        )
 
 
 def _key_document(new_key: NewKey) -> dict[str, str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from standfest.cli.cluster import prepare_home, start_cluster
 from standfest.cli.demo_view import DemoProgress, document, show
 from standfest.cli.output import as_json, print_json
-from standfest.cli.own_client import own_key
+from standfest.cli.own_client import DEMO, own_key
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
 from standfest.cluster.handle import Cluster as LocalCluster
@@ -28,8 +28,6 @@ from standfest.emergency.drills.replay.plan import PlannedOrder
 from standfest.redundancy.report import status_document
 from standfest.redundancy.verdict import decide
 
-CLIENT = "demo"
-"""Its own client: an order of this one that the demonstration did not send is a finding."""
 HISTORIES_KEPT = 20
 """Histories of demonstrations that are left in the home, this one included."""
 UP_STEP_TIMEOUT_S = 120.0
@@ -83,13 +81,14 @@ async def _demonstrate(home: Home, topology: Topology, plan: drill.Plan) -> dril
     doors = [f"http://{door.address}:{door.port}" for door in topology.doors]
     async with connected(home, topology) as cluster:
         database = conninfo(owner_access(topology, cluster.secrets))
-        key = await own_key(home.secrets, CLIENT, database, doors)
+        key = await own_key(home.secrets, DEMO, database, doors)
 
         async def status() -> Mapping[str, Any]:
             return await _status(cluster)
 
         with DemoProgress(Console(stderr=True)) as progress:
-            target = drill.Cluster(doors, CLIENT, key, database, status)
+            # A client of its own: an order of this one that the demonstration did not send is a finding.
+            target = drill.Cluster(doors, DEMO, key, database, status)
             return await drill.demonstrate(target, plan, progress.tell)
 
 

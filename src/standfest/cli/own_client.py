@@ -8,9 +8,22 @@ from pathlib import Path
 import aiohttp
 import psycopg
 
-from standfest.catalogue.clients import ClientError, add_client, add_key, list_clients, list_keys, revoke_key
+from standfest.catalogue.clients import (
+    VALID_KEYS_MAX,
+    KeySummary,
+    add_client,
+    add_key,
+    list_clients,
+    list_keys,
+    revoke_key,
+)
+from standfest.cli.owner import owner_connection
 from standfest.cluster.home import write_private
 from standfest.errors import StandfestError
+
+DEMO = "standfest-demo"
+REPLAY = "standfest-replay"
+"""Our own clients. Their names are ours: `standfest-` leaves `demo` and the like to whoever runs the cluster."""
 
 SCOPES = (
     "orders:write",
@@ -41,7 +54,7 @@ async def own_key(secrets: Path, client: str, conninfo: str, doors: Sequence[str
     """A key with SCOPES of the client called `client` that the doors take.
 
     `secrets` is the home's directory for credentials; `conninfo` is of the role that owns the schema. Raises
-    OwnKeyUnusable.
+    OwnKeyUnusable, or ClientsUnreachable where the database gives no answer.
     """
     file = key_file(secrets, client)
     kept = _kept(file)
@@ -66,18 +79,21 @@ def _kept(file: Path) -> str | None:
 def _new_key(client: str, conninfo: str) -> str:
     """Another key of the client; its oldest one makes room where it has as many as it may have."""
     try:
-        with psycopg.connect(conninfo, target_session_attrs="read-write", autocommit=True) as connection:
+        with owner_connection(conninfo) as connection:
             if client not in [known.name for known in list_clients(connection)]:
                 return add_client(connection, client, SCOPES)[1].text
-            try:
-                return add_key(connection, client).text
-            except ClientError:
-                valid = [key for key in list_keys(connection, client) if key.revoked_at is None]
-                revoke_key(connection, valid[0].id)
-                return add_key(connection, client).text
+            for key in in_the_way(list_keys(connection, client)):
+                revoke_key(connection, key.id)
+            return add_key(connection, client).text
     except psycopg.Error as error:
-        reason = " ".join(str(error).split())
+        reason = error.diag.message_primary or type(error).__name__
         raise OwnKeyUnusable(f"no key for client '{client}' ({reason}): see `standfest status`") from error
+
+
+def in_the_way(keys: Sequence[KeySummary]) -> Sequence[KeySummary]:
+    """Of a client's keys, the oldest first, those that must end before it can have another one."""
+    valid = [key for key in keys if key.revoked_at is None]
+    return valid[: max(0, len(valid) - VALID_KEYS_MAX + 1)]
 
 
 async def _accepted(key: str, doors: Sequence[str]) -> bool:

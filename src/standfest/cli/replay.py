@@ -14,7 +14,7 @@ from rich.table import Table
 
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json
-from standfest.cli.own_client import own_key
+from standfest.cli.own_client import REPLAY, own_key
 from standfest.cli.schema import conninfo
 from standfest.clients.attempts import RetryPolicy
 from standfest.clients.orders import OrdersClient
@@ -28,9 +28,6 @@ from standfest.emergency.drills.replay.summary import measure, whole_report
 from standfest.emergency.drills.replay.synthetic import synthetic_lines
 from standfest.emergency.drills.replay.window import Window
 from standfest.errors import StandfestError
-
-CLIENT = "replay"
-"""The client that is used, and made, where no key is given."""
 
 POLICY = RetryPolicy(attempt_s=10.0, deadline_s=120.0)
 """An order outlives a failover of the database (about 30 s at worst) several times over."""
@@ -121,7 +118,7 @@ async def way_in(doors: Sequence[str], key_file: Path | None) -> tuple[list[str]
     if key_file is not None:
         return urls, read_key(key_file)
     owner = conninfo(owner_access(topology, Secrets(home.secrets)))
-    return urls, await own_key(home.secrets, CLIENT, owner, urls)
+    return urls, await own_key(home.secrets, REPLAY, owner, urls)
 
 
 def read_key(path: Path) -> str:

@@ -4,13 +4,17 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 import psycopg
 from psycopg.rows import class_row
 
 from standfest.emergency.drills.faults import FaultFailed
+from standfest.errors import StandfestError
 
 CONNECT_TIMEOUT_S = 2
 """The shortest that libpq takes, for one address."""
@@ -18,6 +22,10 @@ PAUSE_S = 0.05
 HANGS_AFTER_S = 7.0
 """An attempt that takes longer has found a server (three addresses at most, see above) and waits in its commit."""
 MARK = "standfest.drill"
+CUT_SHORT = "01000"
+"""SQLSTATE of the warning that a commit did not wait for its standby: it is on one node only."""
+
+T = TypeVar("T")
 
 IDENTITY = """
 SELECT host(inet_server_addr()) AS address, pg_postmaster_start_time() AS started_at,
@@ -25,6 +33,10 @@ SELECT host(inet_server_addr()) AS address, pg_postmaster_start_time() AS starte
 """
 WRITE = "SELECT pg_logical_emit_message(true, %s, '')"
 """WAL that changes nothing; its commit waits for the standby as an order's does."""
+
+
+class CommitCutShort(FaultFailed):
+    """A commit that is on one node only, as something ended its wait for the standby: it proves no primary."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,11 @@ class WritesBack:
 
 
 def primary_now(conninfo: str) -> Primary:
-    """The primary that this connection string leads to, after it has taken a durable commit; psycopg.Error."""
+    """The primary that this connection string leads to, after it has taken a durable commit.
+
+    It waits for ever where the commit does: see `primary_within`. Raises psycopg.Error or CommitCutShort.
+    """
+    warnings: list[str | None] = []
     with psycopg.connect(
         conninfo,
         connect_timeout=CONNECT_TIMEOUT_S,
@@ -54,31 +70,63 @@ def primary_now(conninfo: str) -> Primary:
         application_name="standfest-drill",
         autocommit=True,
     ) as connection:
+        connection.add_notice_handler(lambda diagnostic: warnings.append(diagnostic.sqlstate))
         connection.execute(WRITE, (MARK,))
+        if CUT_SHORT in warnings:
+            raise CommitCutShort("a commit was not waited for until its standby had it: see `standfest doctor`")
         [primary] = connection.cursor(row_factory=class_row(Primary)).execute(IDENTITY).fetchall()
         return primary
 
 
-async def writes_back(conninfo: str, gone: Primary, timeout_s: float) -> WritesBack:
-    """Waits for the first durable commit on a primary that is not `gone`; FaultFailed after the timeout."""
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[WritesBack] = loop.create_future()
-    attempt = _Attempts(conninfo, gone, time.monotonic() + timeout_s)
+def short(error: psycopg.Error) -> str:
+    """One line of what the database, or the way there, says: the rest names every address again."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
-    def work() -> None:
-        result = attempt.run()
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits any more
-            loop.call_soon_threadsafe(_settle, found, result)
 
-    # Not a task: a commit that waits for a standby is never cancelled. The thread ends with the process.
-    threading.Thread(target=work, name="write-probe", daemon=True).start()
+async def primary_within(conninfo: str, timeout_s: float) -> Primary:
+    """What `primary_now` says, or FaultFailed where it has not said it in time, or cannot."""
     try:
         async with asyncio.timeout(timeout_s):
-            return await found
+            return await _left_alone(lambda: primary_now(conninfo))
     except TimeoutError:
+        raise FaultFailed(f"a commit has waited for its standby for {timeout_s:.0f} s") from None
+    except psycopg.Error as error:
+        raise FaultFailed(short(error)) from error
+
+
+async def writes_back(conninfo: str, gone: Primary, timeout_s: float) -> WritesBack:
+    """Waits for the first durable commit on a primary that is not `gone`; FaultFailed after the timeout."""
+    attempt = _Attempts(conninfo, gone, time.monotonic() + timeout_s)
+    back: WritesBack | None = None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            back = await _left_alone(attempt.run)
+    if back is None:
         raise FaultFailed(
             f"no database write within {timeout_s:.0f} s after the fault ({attempt.reason}): see `standfest doctor`"
-        ) from None
+        )
+    return back
+
+
+async def _left_alone(work: Callable[[], T]) -> T:
+    """Does the work in a thread that nobody waits for any more where this is cancelled.
+
+    Not `to_thread`: a commit that waits for a standby is never cancelled, and must not hold up the end of the process.
+    """
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # from here on a cancelled wait leaves it as it is
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except (psycopg.Error, StandfestError) as error:
+            outcome.set_exception(error)
+        except BaseException as error:
+            outcome.set_exception(error)
+            raise
+
+    threading.Thread(target=run, name="write-probe", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
 
 
 class _Attempts:
@@ -105,8 +153,8 @@ class _Attempts:
             try:
                 primary = primary_now(self._conninfo)
                 at = time.monotonic()
-            except psycopg.Error as error:
-                self._last_error = " ".join(str(error).split())
+            except (CommitCutShort, psycopg.Error) as error:
+                self._last_error = short(error) if isinstance(error, psycopg.Error) else str(error)
                 time.sleep(PAUSE_S)
                 continue
             if primary != self._gone:
@@ -114,8 +162,3 @@ class _Attempts:
             self._last_error = "the primary that was to fail still takes writes"
             time.sleep(PAUSE_S)
         return None
-
-
-def _settle(found: "asyncio.Future[WritesBack]", result: WritesBack | None) -> None:
-    if result is not None and not found.done():
-        found.set_result(result)

@@ -105,14 +105,19 @@ def connect(conninfo: str) -> Iterator[Database]:
             row_factory=dict_row,
         )
     except psycopg.OperationalError as error:
-        raise CheckerError(f"the database could not be opened: {' '.join(str(error).split())}") from error
+        raise CheckerError(f"the database could not be opened: {_short(error)}") from error
     with contextlib.closing(connection):
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         try:
             yield Database(connection)
         except psycopg.Error as error:
-            raise CheckerError(f"the database could not be read: {' '.join(str(error).split())}") from error
+            raise CheckerError(f"the database could not be read: {_short(error)}") from error
+
+
+def _short(error: psycopg.Error) -> str:
+    # The lines after the first name every address of the connection string again.
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _quantity(row: DictRow, name: str) -> Decimal:
