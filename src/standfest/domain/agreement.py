@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import asdict
 from stdnum.eu import vat
 
 from standfest.domain.canonical import json_hash
@@ -14,6 +15,7 @@ from standfest.domain.faults import Fault, Invalid
 from standfest.domain.identity import order_id
 from standfest.domain.money import MINOR_DIGITS
 from standfest.domain.orders import Agreed, Line, Order, content_hash, line_net, totals
+from standfest.domain.parties import Address, Customer
 from standfest.domain.products import Product
 from standfest.domain.quantity import to_steps
 from standfest.domain.request import LineRequest, OrderRequest
@@ -72,9 +74,9 @@ def agree(submission: Submission, products: Mapping[str, Product], merchant: Mer
     if sums.net > MAX_ORDER_NET:
         raise Invalid((Fault("/lines", "total-too-large", f"the order's net total exceeds {MAX_ORDER_NET}"),))
     agreed = Agreed(
-        customer=request.customer,
-        ship_to=request.ship_to,
-        bill_to=request.bill_to,
+        customer=Customer(**asdict(request.customer)),
+        ship_to=Address(**asdict(request.ship_to)),
+        bill_to=Address(**asdict(request.bill_to)) if request.bill_to else None,
         requested_delivery=request.requested_delivery,
         note=request.note,
     )
