@@ -11,8 +11,8 @@ import msgspec
 from standfest.domain.canonical import json_hash
 from standfest.domain.lifecycle import State
 from standfest.domain.money import round_amount
-from standfest.domain.products import StockPolicy, TaxClass
 from standfest.domain.parties import Address, Customer
+from standfest.domain.products import StockPolicy, TaxClass
 from standfest.domain.tax import TaxGroup, tax_groups
 
 
