@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from standfest.storage.errors import DatabaseUnavailable
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import RunningApi, running_api
 from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
@@ -101,13 +103,40 @@ def test_a_node_that_cannot_commit_calls_nothing_missing(api: RunningApi) -> Non
     with api.client() as admin:
         there, missing = place(admin, new_product(admin)).headers["Location"], f"/v1/orders/{uuid4()}"
         assert admin.get(missing).status_code == 404
-        cancel = {"json": {}, "headers": {"Idempotency-Key": str(uuid4())}}
-        assert admin.post(f"{missing}/cancel", **cancel).status_code == 404
+        key = {"Idempotency-Key": str(uuid4())}
+        assert admin.post(f"{missing}/cancel", json={}, headers=key).status_code == 404
         with api.database.standby.paused():
             assert admin.get(there).status_code == 200
             answers = [admin.get(f"{missing}{part}") for part in ("", "/events", "/receipt")]
-            answers.append(admin.post(f"{missing}/cancel", **cancel))
+            answers.append(admin.post(f"{missing}/cancel", json={}, headers=key))
             assert [(each.status_code, each.headers.get("Retry-After")) for each in answers] == [(503, "1")] * 4
+
+
+def test_a_durable_order_is_answered_without_another_read(api: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a repeat's commit is durable, nothing more is asked of the database that could turn it into a 503."""
+
+    def away(_deadline_s: float) -> NoReturn:
+        raise DatabaseUnavailable("reads fail")
+
+    with api.client() as admin:
+        sku, key = new_product(admin), str(uuid4())
+        first = place(admin, sku, key=key)
+        cancel = admin.post(f"{first.headers['Location']}/cancel", json={}, headers={"Idempotency-Key": key})
+        assert cancel.status_code == 200
+        monkeypatch.setattr(api.services.database, "read", away)
+        again = place(admin, sku, key=key)
+        assert again.status_code == 201, again.text
+        assert again.json()["status"] == "cancelled"
+        assert again.json()["receipt"] == first.json()["receipt"]
+
+
+def test_what_is_not_valid_is_refused_only_where_that_holds(api: RunningApi) -> None:
+    """An order for what is not known here may be a repeat: without a standby that is unknown, not invalid."""
+    with api.client() as admin:
+        with api.database.standby.paused():
+            unknown = place(admin, "not known here")
+        assert unknown.status_code == 504, unknown.text
+        assert place(admin, "not known here").status_code == 422
 
 
 def test_a_process_sheds_what_it_cannot_hold(database: TestDatabase) -> None:

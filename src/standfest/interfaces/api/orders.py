@@ -15,7 +15,7 @@ from standfest.domain.faults import Invalid
 from standfest.domain.identity import order_id, order_number
 from standfest.domain.orders import Order
 from standfest.domain.request import OrderRequest
-from standfest.intake.direct import Placement
+from standfest.intake.direct import Placement, read_placements
 from standfest.intake.receipts import Receipt, SignedReceipt, receipt_of
 from standfest.interfaces.api.answers import (
     EventsAnswer,
@@ -42,7 +42,6 @@ from standfest.interfaces.api.operations import (
 )
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, ORDER_ID, path_order_id
 from standfest.interfaces.api.problems import Problem, invalid, not_found
-from standfest.interfaces.api.repeats import stored_placement
 from standfest.interfaces.api.services import Services
 from standfest.sales.find import find_order
 from standfest.storage.connection import Connection
@@ -113,7 +112,7 @@ async def place_order(request: ApiRequest) -> ASGIApp:
     except Invalid as error:
         # A repeat gets the answer that it had, even where a product is not sold any more by now.
         identifier = order_id(client.id, key, json_hash(value))
-        placement = await _known(identifier, stored_placement(services, identifier))
+        placement = await _known(identifier, _stored(services, identifier))
         if placement is None:
             raise invalid("invalid-content", error.faults) from error
     else:
@@ -147,6 +146,18 @@ async def _agree(services: Services, submission: Submission) -> Order:
     if not await services.catalogue.refresh_now():
         raise DatabaseUnavailable("whether these are new products cannot be found out now")
     return agree(submission, services.catalogue.products, services.merchant)
+
+
+async def _stored(services: Services, identifier: UUID) -> Placement | None:
+    """The placement of an order that is stored already, None where it is not: both hold, the barrier is committed.
+
+    Raises:
+        DatabaseUnavailable: it cannot be found out now.
+        OutcomeUnknown: whether it is there, and on a standby, is not known.
+    """
+    async with services.database.write(services.limits.write_deadline_s) as connection:
+        placements = await read_placements(connection, [identifier])
+    return placements.get(identifier)
 
 
 def _answer_placement(placement: Placement) -> ASGIApp:
