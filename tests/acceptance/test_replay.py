@@ -19,7 +19,7 @@ from standfest.cluster.access import owner_access
 from standfest.cluster.secrets import Secrets
 from tests.support.cluster import LocalCluster
 
-BUCKETS = ("placed", "cancelled", "cancelled_in_part", "refused", "failed")
+BUCKETS = ("placed", "cancelled", "cancelled_in_part", "refused", "rejected", "failed")
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_a_replay_is_whole_and_its_repeat_changes_nothing(cluster: LocalCluster)
     second = json.loads(cluster.succeed(*command))
     assert contents(cluster) == before
     assert sum(first[bucket] for bucket in BUCKETS) == first["rows"]
-    assert first["failed"] == 0
+    assert first["failed"] == first["rejected"] == 0
     assert second["orders"].pop("repeated") == first["orders"]["placed"] == first["orders"]["sent"]
     for report in (first, second):
         del report["speed"], report["catalogue"]

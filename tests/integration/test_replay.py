@@ -18,6 +18,7 @@ from standfest.cli.replay import load, replay, send, table
 from standfest.clients.attempts import RetryPolicy
 from standfest.emergency.drills.replay.plan import Plan, PlannedOrder, make_plan
 from standfest.emergency.drills.replay.rows import COLUMNS, open_file, read_rows
+from standfest.emergency.drills.replay.run import KeyRefused
 from tests.support.fake_api import FakeApi, problem, serving
 
 REAL_FILE = Path(__file__).parents[3] / "shared" / "data" / "online_retail.csv.gz"
@@ -72,7 +73,7 @@ def test_every_row_is_accounted_for_and_arrives_once() -> None:
     report = run(api, plan)
     assert report["ok"]
     assert report["failed"] == 0
-    buckets = ("placed", "cancelled", "cancelled_in_part", "refused", "failed")
+    buckets = ("placed", "cancelled", "cancelled_in_part", "refused", "rejected", "failed")
     assert sum(report[bucket] for bucket in buckets) == report["rows"] == plan.rows
     assert report["orders"] == {"sent": len(api.orders), "placed": len(api.orders)}
     assert_state(api, plan)
@@ -84,7 +85,7 @@ def test_the_report_for_people_says_what_the_one_for_machines_says() -> None:
     console = Console(width=200, file=io.StringIO(), record=True)
     console.print(table(report))
     shown = {tuple(re.split(r" *[│┃] *", line.strip("│┃ "))) for line in console.export_text().splitlines()}
-    for bucket in ("placed", "cancelled", "cancelled_in_part", "refused", "failed"):
+    for bucket in ("placed", "cancelled", "cancelled_in_part", "refused", "rejected", "failed"):
         assert (f"rows {bucket.replace('_', ' ')}", f"{report[bucket]:,}") in shown
     for reason, count in report["reasons"]["refused"].items():
         assert (reason, f"{count:,}") in shown
@@ -153,6 +154,36 @@ def test_an_order_without_an_answer_fails_the_replay(monkeypatch: pytest.MonkeyP
     assert report["failed"] >= len(victim.lines)
     assert report["reasons"]["failed"]["no definite answer to the order: 504 outcome-unknown"] == len(victim.lines)
     assert len(api.orders) == report["orders"]["sent"] - 1
+
+
+def test_a_refusal_is_named_and_fails_the_replay() -> None:
+    """An order that the API refuses, for no shortage, makes its rows rejected; the report says why and is not good."""
+    api, plan = FakeApi(), generated(20)
+    victim = next(step for step in plan.steps if isinstance(step, PlannedOrder))
+
+    async def refuse(request: web.Request, _: int) -> web.StreamResponse | None:
+        refused = request.headers.get("Idempotency-Key") == victim.key
+        return problem(422, "idempotency-key-reused") if refused else None
+
+    api.hook = refuse
+    report = run(api, plan)
+    assert not report["ok"]
+    assert report["reasons"]["rejected"]["the API refused the order: 422 idempotency-key-reused"] == len(victim.lines)
+    assert report["orders"]["rejected"] == 1
+
+
+@pytest.mark.parametrize(("status", "slug"), [(401, "unauthenticated"), (403, "forbidden")])
+def test_a_refused_key_ends_the_replay(status: int, slug: str) -> None:
+    """Where the key is revoked, or lacks a scope, the replay ends at once with an error: no row is judged by it."""
+    api, plan = FakeApi(), generated()
+
+    async def refuse(request: web.Request, number: int) -> web.StreamResponse | None:
+        return problem(status, slug) if request.method == "POST" and number > 20 else None
+
+    api.hook = refuse
+    with pytest.raises(KeyRefused, match=f"refuses the key .{status} {slug}"):
+        run(api, plan)
+    assert api.requests < 60 < len(plan.steps)
 
 
 def test_speed_keeps_the_files_pace() -> None:

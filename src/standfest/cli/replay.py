@@ -78,8 +78,8 @@ def replay(
     """Send every order of FILE (CSV, plain or gzipped) through the doors and account for every row.
 
     A second replay sends the same requests under the same keys and changes nothing. The exit code is 0 where
-    no row failed, 1 where one did. The key needs the scopes orders:write, orders:price, catalogue:write and
-    stock:write.
+    no row failed and the API refused none but for a shortage, else 1. The key needs the scopes orders:write,
+    orders:price, catalogue:write and stock:write.
     """
     if (file is None) == (generate is None):
         raise click.UsageError("give either FILE or --generate N")

@@ -51,6 +51,9 @@ def taken(plan: Plan) -> list[tuple[str, str, int, int]]:
     ]
 
 
+NOT_DONE = (Bucket.REFUSED, Bucket.REJECTED, Bucket.FAILED, Bucket.CANCELLED_IN_PART)
+
+
 def all_done(plan: Plan) -> dict[str, StepResult]:
     """The results of a replay in which everything went well."""
     return {step.key: StepResult(Fate.DONE) for step in plan.steps}
@@ -190,7 +193,7 @@ def test_account_of_refusals_and_failures() -> None:
         )
     )
     results = all_done(plan)
-    results["replay:1"] = StepResult(Fate.REFUSED, "409 out-of-stock", declined=True)
+    results["replay:1"] = StepResult(Fate.REFUSED, "409 out-of-stock")
     results["replay:C4:1"] = StepResult(Fate.REFUSED, "no order")
     results["replay:C5:1"] = StepResult(Fate.REFUSED, "no order")
     results["replay:C6:3"] = StepResult(Fate.FAILED, "504")
@@ -202,10 +205,42 @@ def test_account_of_refusals_and_failures() -> None:
         Bucket.FAILED: 1,
     }
     assert report.reasons[Bucket.REFUSED] == {"409 out-of-stock": 2, "no order": 1}
+    assert report.reasons[Bucket.CANCELLED_IN_PART] == {"no order": 1}
     assert report.orders == {"sent": 3, "placed": 2, "declined": 1}
     assert report.cancellations == {"sent": 4, "done": 1, "refused": 2, "failed": 1}
     assert report.pieces_not_cancelled == 2 + 2 + 2
     assert not report.ok
+
+
+@pytest.mark.parametrize(
+    ("results", "ok", "bucket"),
+    [
+        ({}, True, {Bucket.PLACED: 2, Bucket.CANCELLED: 1}),
+        (
+            {"replay:1": Fate.REFUSED, "replay:C3:1": Fate.REFUSED},
+            True,
+            {Bucket.PLACED: 1, Bucket.REFUSED: 1, Bucket.CANCELLED_IN_PART: 1},
+        ),
+        (
+            {"replay:1": Fate.REJECTED, "replay:C3:1": Fate.REJECTED},
+            False,
+            {Bucket.PLACED: 1, Bucket.REJECTED: 2},
+        ),
+        ({"replay:C3:1": Fate.REJECTED}, False, {Bucket.PLACED: 2, Bucket.REJECTED: 1}),
+        (
+            {"replay:C3:1": Fate.REJECTED, "replay:C3:2": Fate.FAILED},
+            False,
+            {Bucket.PLACED: 2, Bucket.FAILED: 1},
+        ),
+    ],
+)
+def test_only_a_shortage_may_be_refused(results: dict[str, Fate], ok: bool, bucket: dict[Bucket, int]) -> None:
+    """What the API refuses for another reason than a shortage is counted by itself, and the replay is not good."""
+    plan = make_plan(rows(("1", "A", 2, "c"), ("2", "A", 2, "c"), ("C3", "A", -4, "c")))
+    report = account(plan, all_done(plan) | {key: StepResult(fate, "why") for key, fate in results.items()})
+    assert report.ok is ok
+    assert report.buckets == bucket
+    assert all(report.reasons[each]["why"] == count for each, count in bucket.items() if each in NOT_DONE)
 
 
 def test_a_row_too_many_or_too_few_is_an_error() -> None:

@@ -22,6 +22,9 @@ class Bucket(StrEnum):
     CANCELLED_IN_PART = "cancelled_in_part"
     """The row's cancellation found fewer pieces than it asked for; the others are counted."""
     REFUSED = "refused"
+    """It is no order by the file itself, or it met a shortage: the API recorded it as declined."""
+    REJECTED = "rejected"
+    """The API refused it for any other reason: file, key and cluster do not fit together."""
     FAILED = "failed"
     """No definite answer: the order may have been placed or not."""
 
@@ -31,7 +34,11 @@ class Fate(StrEnum):
 
     DONE = "done"
     REFUSED = "refused"
+    """An order that is recorded as declined, or the cancellation of one."""
+    REJECTED = "rejected"
+    """Refused for any other reason, or the cancellation of an order that was."""
     FAILED = "failed"
+    """No definite answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +47,7 @@ class StepResult:
 
     fate: Fate
     reason: str = ""
-    """Why it was refused or failed."""
-    declined: bool = False
-    """The order was refused, and is recorded as declined."""
+    """Why it was refused, rejected or failed."""
     repeated: bool = False
     """An earlier replay had placed it; this one got the same answer."""
     attempts: int = 0
@@ -64,8 +69,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed; that every row is accounted for is a condition of there being a report."""
-        return not self.buckets[Bucket.FAILED]
+        """Whether nothing failed or was rejected; that every row is accounted for is a condition of there being one."""
+        return not self.buckets[Bucket.FAILED] and not self.buckets[Bucket.REJECTED]
 
     def as_json(self) -> dict[str, Any]:
         """The report for machines."""
@@ -137,21 +142,31 @@ def _order_counts(result: StepResult) -> list[str]:
     """What an order counts as. Its state is not looked at: that of a repeat is today's, not the first answer's."""
     if result.fate is Fate.DONE:
         return ["placed", "repeated"] if result.repeated else ["placed"]
-    return ["declined"] if result.declined else [result.fate]
+    return ["declined"] if result.fate is Fate.REFUSED else [result.fate]
+
+
+_BUCKETS = {
+    Fate.DONE: Bucket.PLACED,
+    Fate.REFUSED: Bucket.REFUSED,
+    Fate.REJECTED: Bucket.REJECTED,
+    Fate.FAILED: Bucket.FAILED,
+}
+"""Of an order's rows."""
 
 
 def _enter_order(ledger: _Ledger, order: PlannedOrder, result: StepResult) -> None:
-    bucket = {Fate.DONE: Bucket.PLACED, Fate.REFUSED: Bucket.REFUSED, Fate.FAILED: Bucket.FAILED}[result.fate]
     for line in order.lines:
-        ledger.enter(line.row, bucket, result.reason)
+        ledger.enter(line.row, _BUCKETS[result.fate], result.reason)
 
 
 def _cancellation_entry(asked: int, cancelled: int, troubles: list[StepResult]) -> tuple[Bucket, str]:
-    for trouble in troubles:
-        if trouble.fate is Fate.FAILED:
-            return Bucket.FAILED, trouble.reason
+    # The worst that befell a part of the row is what the row is: it must not be hidden by what else went well.
+    for worst in (Fate.FAILED, Fate.REJECTED):
+        for trouble in troubles:
+            if trouble.fate is worst:
+                return _BUCKETS[worst], trouble.reason
     if cancelled == asked:
         return Bucket.CANCELLED, ""
     if cancelled:
-        return Bucket.CANCELLED_IN_PART, ""
+        return Bucket.CANCELLED_IN_PART, troubles[0].reason if troubles else ""
     return Bucket.REFUSED, troubles[0].reason

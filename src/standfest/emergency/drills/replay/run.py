@@ -18,8 +18,15 @@ from standfest.errors import StandfestError
 CANCEL_REASON = "cancelled in the wholesaler's file"
 
 
+KEY_REFUSED = (401, 403)
+
+
 class ReplayNotReady(StandfestError):
     """Catalogue or stock could not be put, so no order was sent."""
+
+
+class KeyRefused(StandfestError):
+    """The API refuses the client's key, or the key lacks a scope: nothing more of the file can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +98,23 @@ class Replay:
         self._began_wall = datetime.now(UTC)
 
     async def run(self) -> Sent:
-        """Sends every step; a step without a definite answer fails and stops nothing else."""
+        """Sends every step; a step without a definite answer fails and stops nothing else. Raises KeyRefused."""
         loop = asyncio.get_running_loop()
         self._placed = {
             step.invoice: loop.create_future() for step in self._plan.steps if isinstance(step, PlannedOrder)
         }
         self._began, self._began_wall = time.monotonic(), datetime.now(UTC)
         steps = iter(self._plan.steps)
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self._window.size):
-                workers.create_task(self._work(steps))
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self._window.size):
+                    workers.create_task(self._work(steps))
+        except ExceptionGroup as errors:
+            # Not `except*`: Debian 12's Python (3.11.2) puts what is raised in one into a group again.
+            refused, others = errors.split(KeyRefused)
+            if refused is None or others is not None:
+                raise
+            raise KeyRefused(str(refused.exceptions[0])) from errors
         return Sent(self._results, time.monotonic() - self._began)
 
     async def _work(self, steps: Iterator[Step]) -> None:
@@ -143,19 +157,29 @@ class Replay:
         return self._result(outcome, "cancellation")
 
     def _result(self, outcome: Outcome, what: str) -> StepResult:
+        if outcome.status in KEY_REFUSED:
+            raise KeyRefused(
+                f"the API refuses the key ({why(outcome)}), so the rest was not sent: give it the scopes that "
+                "`standfest replay --help` names, and replay again"
+            )
         if isinstance(outcome, Acknowledged):
             fate, reason = Fate.DONE, ""
         elif isinstance(outcome, Refused):
-            fate, reason = Fate.REFUSED, f"the API refused the {what}: {why(outcome)}"
+            fate = Fate.REFUSED if is_declined(outcome) else Fate.REJECTED
+            reason = f"the API refused the {what}: {why(outcome)}"
         else:
             fate, reason = Fate.FAILED, f"no definite answer to the {what}: {why(outcome)}"
-        declined = fate is Fate.REFUSED and "order_id" in outcome.body
-        return StepResult(fate, reason, declined, self._is_old(outcome), outcome.attempts, outcome.elapsed_s)
+        return StepResult(fate, reason, self._is_old(outcome), outcome.attempts, outcome.elapsed_s)
 
     def _is_old(self, outcome: Outcome) -> bool:
         """Whether the order was accepted before this replay began, by the receipt's time."""
         accepted_at = (outcome.body.get("receipt") or {}).get("accepted_at")
         return accepted_at is not None and datetime.fromisoformat(accepted_at) < self._began_wall
+
+
+def is_declined(outcome: Outcome) -> bool:
+    """Whether the refusal is recorded as a declined order."""
+    return outcome.last is not None and outcome.last.is_recorded()
 
 
 def why(outcome: Outcome) -> str:
