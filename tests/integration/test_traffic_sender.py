@@ -1,8 +1,9 @@
 """The open-loop sender against a small order API behind real sockets: what it sends and what it records."""
 
 import asyncio
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from aiohttp import web
 from standfest.clients.attempts import RetryPolicy
 from standfest.clients.orders import OrdersClient
 from standfest.emergency.drills.history import HistoryWriter, read_history
-from standfest.emergency.drills.traffic.arrivals import even
 from standfest.emergency.drills.traffic.generator import SMALL_ORDERS, OrderGenerator, make_products
 from standfest.emergency.drills.traffic.prepare import prepare
 from standfest.emergency.drills.traffic.sender import Mix, OpenLoopSender
@@ -19,6 +19,11 @@ from tests.support.fake_api import FakeApi, Hook, problem, serving
 
 PRODUCTS = make_products(40, seed=1)
 POLICY = RetryPolicy(attempt_s=5.0, deadline_s=10.0, backoff_max_s=0.05)
+
+
+def even(rate_per_s: float, count: int) -> Iterator[float]:
+    """So many offsets in seconds at even distances."""
+    return (number / rate_per_s for number in range(count))
 
 
 def drive(
@@ -53,7 +58,7 @@ def drive(
 
 def test_every_order_is_recorded_and_there_once(tmp_path: Path) -> None:
     """Each acknowledged key has one order with its nonce, each submission one invoke and one end."""
-    api, lines = drive(tmp_path / "h", even(200.0, 0.5), Mix(cancel_share=0.2, read_share=1.0))
+    api, lines = drive(tmp_path / "h", even(200.0, 100), Mix(cancel_share=0.2, read_share=1.0))
     ops = Counter(line["op"] for line in lines)
     assert ops["invoke"] == ops["ok"] == 100
     by_key = defaultdict(list)
@@ -74,7 +79,7 @@ def test_every_order_is_recorded_and_there_once(tmp_path: Path) -> None:
 
 def test_notes_frame_the_run(tmp_path: Path) -> None:
     """The opening stock is noted before the run's start, and its end carries the counts."""
-    _, lines = drive(tmp_path / "h", even(100.0, 0.1), Mix())
+    _, lines = drive(tmp_path / "h", even(100.0, 10), Mix())
     notes = [line for line in lines if line["op"] == "note"]
     assert [note["what"] for note in notes] == ["opening-stock", "start", "end"]
     assert len(notes[0]["stock"]) == sum(product.stock_policy != "untracked" for product in PRODUCTS)
@@ -94,7 +99,7 @@ def test_a_slow_answer_slows_nothing_else(tmp_path: Path) -> None:
             await others_came.wait()
         return None
 
-    _, lines = drive(tmp_path / "h", even(100.0, 0.25), Mix(), hook=first_waits_for_the_others)
+    _, lines = drive(tmp_path / "h", even(100.0, 25), Mix(), hook=first_waits_for_the_others)
     ends = [line for line in lines if line["op"] == "ok"]
     assert [line["attempts"] for line in ends] == [1] * 25
 
@@ -102,11 +107,17 @@ def test_a_slow_answer_slows_nothing_else(tmp_path: Path) -> None:
 def test_beyond_the_bound_arrivals_are_shed(tmp_path: Path) -> None:
     """Arrivals beyond the bound under way are recorded as shed, and never sent."""
 
+    all_came = asyncio.Event()
+
+    def arrivals() -> Iterator[float]:
+        yield from even(1000.0, 20)
+        all_came.set()  # asked for another one, the sender has dealt with the last
+
     async def hold(_: web.Request, __: int) -> web.StreamResponse | None:
-        await asyncio.sleep(1.0)
+        await all_came.wait()
         return None
 
-    api, lines = drive(tmp_path / "h", even(1000.0, 0.02), Mix(inflight_max=5), hook=hold)
+    api, lines = drive(tmp_path / "h", arrivals(), Mix(inflight_max=5), hook=hold)
     ops = Counter(line["op"] for line in lines)
     assert ops["invoke"] == 5
     assert ops["shed"] == 15
@@ -121,7 +132,7 @@ def test_declined_and_refused(tmp_path: Path) -> None:
     async def third_is_forbidden(_: web.Request, number: int) -> web.StreamResponse | None:
         return problem(403, "forbidden") if number == 3 else None
 
-    api, lines = drive(tmp_path / "h", even(300.0, 1.0), Mix(), hook=third_is_forbidden, scarce=True)
+    api, lines = drive(tmp_path / "h", even(300.0, 300), Mix(), hook=third_is_forbidden, scarce=True)
     fails = [line for line in lines if line["op"] == "fail"]
     declined = [line for line in fails if "order_id" in line]
     assert declined
@@ -140,7 +151,7 @@ def test_repeats_count_into_the_time(tmp_path: Path) -> None:
             return web.Response()
         return problem(503, "unavailable", {"Retry-After": "1"}) if number == 3 else None
 
-    _, lines = drive(tmp_path / "h", even(1.0, 1.0), Mix(), hook=breaks_twice)
+    _, lines = drive(tmp_path / "h", even(1.0, 1), Mix(), hook=breaks_twice)
     (invoke,) = [line for line in lines if line["op"] == "invoke"]
     (end,) = [line for line in lines if line["op"] == "ok"]
     assert (end["attempts"], end["ambiguous"]) == (4, 2)
@@ -170,7 +181,7 @@ def test_stop(tmp_path: Path) -> None:
                 generator = OrderGenerator(PRODUCTS, seed=1, run="run", traits=SMALL_ORDERS)
                 sender = OpenLoopSender(client, generator, history)
                 asyncio.get_running_loop().call_later(0.3, sender.stop)
-                return await sender.run(even(100.0, None))
+                return await sender.run(number / 100.0 for number in itertools.count())
 
     counts = asyncio.run(run())
     assert counts["ok"] == counts["invoke"] == len(api.orders) > 0

@@ -30,7 +30,6 @@ class ProgramState(enum.IntEnum):
 class Fault(enum.IntEnum):
     """Those fault codes of supervisor that callers tell apart."""
 
-    BAD_NAME = 10
     SPAWN_ERROR = 50
     ALREADY_STARTED = 60
     NOT_RUNNING = 70

@@ -164,7 +164,7 @@ async def _traffic_and_fault(
     cluster: Cluster, plan: Plan, sender: OpenLoopSender, history: HistoryWriter, stage: _Stage
 ) -> Failover:
     stage.counts = sender.counts
-    arrivals = poisson(plan.rate_per_s, None, Random(plan.run))
+    arrivals = poisson(plan.rate_per_s, Random(plan.run))
     traffic = asyncio.create_task(sender.run(arrivals, client=cluster.client, rate_per_s=plan.rate_per_s))
     telling = asyncio.create_task(_tell_on(stage))
     try:

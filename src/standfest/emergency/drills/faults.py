@@ -65,14 +65,6 @@ def primary(status: Mapping[str, Any]) -> Target:
     return _target(*found[0])
 
 
-def service(status: Mapping[str, Any], node: str, name: str) -> Target:
-    """The service NODE/NAME; FaultFailed where it is not there or has no process."""
-    for node_name, entry in services(status):
-        if (node_name, entry["name"]) == (node, name):
-            return _target(node_name, entry)
-    raise FaultFailed(f"there is no service {node}/{name}: see `standfest status`")
-
-
 def node_at(status: Mapping[str, Any], address: str) -> str:
     """The name of the node with this address; FaultFailed where there is none."""
     for node in status["nodes"]:
