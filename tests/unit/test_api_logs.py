@@ -8,9 +8,11 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 import structlog
 
+from standfest.telemetry.failures import facts_of
 from standfest.telemetry.logs import configure_logs
 
 
@@ -54,6 +56,25 @@ def test_an_exception_is_one_line_too(stream: io.StringIO) -> None:
         structlog.get_logger("ours").error("failed", exc_info=error)
     [line] = lines(stream)
     assert "ValueError: broken" in line["exception"]
+
+
+def test_what_rows_hold_does_not_reach_the_log(stream: io.StringIO) -> None:
+    """Of PostgreSQL's errors the SQLSTATE and the first message are logged, DETAIL not: it has customers' data."""
+    text = 'duplicate key value violates unique constraint "x"\nDETAIL:  Key (name)=(Ada Lovelace) already exists.'
+    try:
+        try:
+            raise psycopg.errors.UniqueViolation(text)
+        except psycopg.Error as cause:
+            raise ValueError("broken") from cause
+    except ValueError as error:
+        structlog.get_logger("ours").error("failed", exc_info=error)
+        logging.getLogger("theirs").exception("failed")
+        structlog.get_logger("ours").warning("failed", **facts_of(error.__cause__ or error))
+    *tracebacks, facts = lines(stream)
+    for line in tracebacks:
+        assert 'unique constraint "x" (SQLSTATE 23505)' in line["exception"]
+    assert (facts["sqlstate"], facts["error"]) == ("23505", 'duplicate key value violates unique constraint "x"')
+    assert "Ada" not in stream.getvalue()
 
 
 def test_what_is_below_the_level_is_not_written(stream: io.StringIO) -> None:

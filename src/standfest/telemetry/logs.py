@@ -8,6 +8,8 @@ from typing import Any, TextIO
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from standfest.telemetry.failures import traceback_of
+
 HIDDEN = frozenset({"authorization", "password", "secret", "token", "key", "body", "cookie", "dsn"})
 """Fields whose values never reach a log, whoever passes them."""
 
@@ -56,7 +58,7 @@ def configure_logs(level: int = logging.INFO, stream: TextIO | None = None) -> N
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
+                structlog.processors.ExceptionRenderer(traceback_of),
                 structlog.processors.JSONRenderer(),
             ],
         )

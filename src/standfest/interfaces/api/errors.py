@@ -13,6 +13,7 @@ from standfest.intake.errors import KeyReused, Overloaded
 from standfest.interfaces.api.problems import MEDIA_TYPE, Problem, invalid
 from standfest.sales.errors import CommandKeyReused, OrderNotFound
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy
+from standfest.telemetry.failures import facts_of
 
 RETRY_AFTER_S = 1
 
@@ -68,10 +69,10 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     """The answer to a request that ended with an exception."""
     problem = problem_of(error)
     if problem is None:
-        _log.error("request_failed", exc_info=error)
+        _log.error("request_failed", **facts_of(error), exc_info=error)
         problem = Problem("internal-error", "the request id leads to the cause in this service's log")
     elif problem.status >= 500:
-        _log.warning("request_not_done", problem=problem.slug, error=str(error))
+        _log.warning("request_not_done", problem=problem.slug, **facts_of(error))
     document = problem.document(request.scope["request_id"])  # type: ignore[typeddict-item]
     return Response(document, status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
