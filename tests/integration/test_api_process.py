@@ -139,6 +139,30 @@ def test_what_is_not_valid_is_refused_only_where_that_holds(api: RunningApi) -> 
         assert place(admin, "not known here").status_code == 422
 
 
+def test_a_catalogue_that_is_too_old_lets_nobody_in(database: TestDatabase) -> None:
+    """Keys that may be revoked by now and prices that may have changed count no more: 503, and health says so."""
+    with running_api(database, catalogue_age_max_s=0.0) as api, api.client() as admin:
+        for answer in (place(admin, "apple"), admin.get("/v1/products")):
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert answer.json()["type"].endswith("/unavailable")
+        health = httpx.get(f"{api.url}/v1/health").json()
+        [catalogue] = [entry for entry in health["dependencies"] if entry["name"] == "catalogue"]
+        assert (health["status"], catalogue["state"], catalogue["age_max_s"]) == ("degraded", "unavailable", 0.0)
+
+
+def test_health_tells_strangers_no_particulars(api: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the database said, with addresses and names of roles, is for the log."""
+
+    def away(_deadline_s: float) -> NoReturn:
+        raise DatabaseUnavailable('PostgreSQL at 10.1.2.3:5432: password failed for role "standfest_app"')
+
+    monkeypatch.setattr(api.services.database, "read", away)
+    health = httpx.get(f"{api.url}/v1/health").text
+    assert "unavailable" in health
+    assert "10.1.2.3" not in health
+    assert "standfest_app" not in health
+
+
 def test_a_process_sheds_what_it_cannot_hold(database: TestDatabase) -> None:
     """Beyond the bound a request is not attempted: 429 with Retry-After, and probes are still answered."""
     with (

@@ -26,7 +26,8 @@ async def authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: 
 
     Raises:
         Problem: unauthenticated, 401, or forbidden, 403.
-        DatabaseUnavailable: the key is not known here, and whether it is new cannot be found out now.
+        DatabaseUnavailable: the catalogue of keys and products is too old to be used, or the key is not known
+            here and whether it is new cannot be found out now.
     """
     operation = operation_of(handler)
     if operation is None or operation.scopes == PUBLIC:
@@ -41,6 +42,10 @@ async def authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: 
 
 async def _client(scope: Scope, services: Services) -> Client:
     bearer = _bearer(scope)
+    if services.catalogue.age_s > services.limits.catalogue_age_max_s:
+        raise DatabaseUnavailable(
+            f"the catalogue in memory is {services.catalogue.age_s:.0f} s old: too old to be used"
+        )
     client = services.catalogue.authenticate(bearer)
     if client is None and parse_key(bearer) is not None:
         # The key may be younger than what is in memory.

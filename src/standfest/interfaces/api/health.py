@@ -6,6 +6,7 @@ import time
 from typing import Literal
 
 import msgspec
+import structlog
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,12 +17,15 @@ from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Ope
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.services import Services
 from standfest.storage.errors import DatabaseUnavailable
+from standfest.telemetry.failures import facts_of
 
 PROBE_DEADLINE_S = 1.0
 """The database has so long to answer; one probe at a time, and its result holds as long."""
-CATALOGUE_AGE_MAX_S = 10.0
+CATALOGUE_STALE_S = 10.0
+"""An older catalogue is called stale, and one beyond the limit of age, with which nothing is done, unavailable."""
 
 _PLAIN = "text/plain; charset=utf-8"
+_log = structlog.get_logger(__name__)
 
 
 class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,7 +35,10 @@ class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):
     state: Literal["ok", "stale", "unavailable", "unknown"]
     age_s: float | None = None
     """Seconds since it was last known to be well."""
+    age_max_s: float | None = None
+    """The age from which on nothing is done with it: requests that need a key are answered with 503."""
     detail: str | None = None
+    """One of a few fixed sentences: anybody may read this. The log has the cause."""
 
 
 class HealthAnswer(msgspec.Struct, frozen=True):
@@ -67,7 +74,8 @@ class DatabaseProbe:
             async with self._services.database.read(PROBE_DEADLINE_S) as connection:
                 await connection.execute("SELECT 1")
         except DatabaseUnavailable as error:
-            return Dependency("database", "unavailable", detail=str(error))
+            _log.warning("database_probe_failed", **facts_of(error))
+            return Dependency("database", "unavailable", detail="it cannot be used now")
         return Dependency("database", "ok")
 
 
@@ -121,17 +129,20 @@ async def ready(request: ApiRequest) -> ASGIApp:
 async def health(request: ApiRequest) -> ASGIApp:
     """`GET /v1/health`."""
     services, state = services_of(request.scope), request.scope["litestar_app"].state
-    dependencies = (await state.database_probe.state(), _catalogue(services.catalogue.age_s))
+    dependencies = (await state.database_probe.state(), _catalogue(services))
     well = all(dependency.state == "ok" for dependency in dependencies)
     ready = state.readiness.reason is None
     return answer(HealthAnswer("ok" if well else "degraded", services.node, ready, dependencies))
 
 
-def _catalogue(age_s: float) -> Dependency:
+def _catalogue(services: Services) -> Dependency:
+    age_s, age_max_s = services.catalogue.age_s, services.limits.catalogue_age_max_s
     if age_s == math.inf:
-        return Dependency("catalogue", "unavailable", detail="it has not been read yet")
-    state: Literal["ok", "stale"] = "ok" if age_s <= CATALOGUE_AGE_MAX_S else "stale"
-    return Dependency("catalogue", state, age_s=round(age_s, 3))
+        return Dependency("catalogue", "unavailable", age_max_s=age_max_s, detail="it has not been read yet")
+    if age_s > age_max_s:
+        return Dependency("catalogue", "unavailable", round(age_s, 3), age_max_s, "it is too old to be used")
+    state: Literal["ok", "stale"] = "ok" if age_s <= CATALOGUE_STALE_S else "stale"
+    return Dependency("catalogue", state, round(age_s, 3), age_max_s)
 
 
 @route(

@@ -82,6 +82,8 @@ class Limits:
     """A read that takes longer is answered with 503."""
     write_deadline_s: float = 5.0
     """A change, orders apart, that takes longer is answered with 503 or 504."""
+    catalogue_age_max_s: float = 300.0
+    """With an older catalogue nobody is let in and nothing sold: keys may be revoked, prices changed by now."""
     loop_lag_max_s: float = 1.0
     """The process is not ready while its event loop is later than this."""
 
