@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from standfest.cluster.commands import program_arguments, recognise, restarter_arguments, supervisord_arguments
+from standfest.cluster.commands import (
+    POSTGRES_HELPER,
+    WITHOUT_INPUT,
+    program_arguments,
+    recognise,
+    restarter_arguments,
+    supervisord_arguments,
+)
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, programs_of
 from standfest.cluster.topology import LOCAL
@@ -24,6 +31,22 @@ def test_what_is_started_is_recognised() -> None:
         command = [program, *program_arguments(HOME, service)]
         assert recognise(command, HOME) == service.name
         assert recognise(command, OTHER) is None
+        assert recognise([*WITHOUT_INPUT, *command], HOME) == service.name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/pg/bin/pg_basebackup", "--pgdata=/state/nodes/n1/postgres", "-X", "stream"],
+        ["/pg/bin/pg_rewind", "-D", "/state/nodes/n1/postgres", "--source-server", "dbname=postgres"],
+        ["/pg/bin/initdb", "-D", "/state/nodes/n1/postgres"],
+        ["/pg/bin/postgres", "--single", "-D", "/state/nodes/n1/postgres", "template1"],
+    ],
+)
+def test_what_patroni_runs_for_a_while_is_recognised(command: Sequence[str]) -> None:
+    """The programs that make or mend a data directory are known, so that a held node keeps none of them."""
+    assert recognise(command, HOME) == POSTGRES_HELPER
+    assert recognise(command, OTHER) is None
 
 
 def test_supervision_is_recognised() -> None:
@@ -59,6 +82,7 @@ def test_processes_that_change_their_command_line_are_recognised(command: Sequen
         ["postgres: standfest: checkpointer "],
         ["python", "-m", "standfest", "up"],
         ["bash"],
+        ["pg_basebackup", "-D", "/state/nodes/n1/postgres-copy"],
     ],
 )
 def test_nothing_else_is_recognised(command: Sequence[str]) -> None:

@@ -11,6 +11,16 @@ from standfest.cluster.inventory import Kind, Service
 
 RESTARTER = "restarter"
 
+POSTGRES_HELPER = "postgres-helper"
+"""What Patroni runs on PostgreSQL's data directory for a while."""
+
+WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
+"""Supervisor gives every program an input pipe that never ends. PostgreSQL's backends inherit it, and one that was
+waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
+`whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
+
+_HELPERS = ("initdb", "pg_basebackup", "pg_ctl", "pg_rewind")
+
 
 def supervisord_arguments(home: NodeHome) -> list[str]:
     """What follows the interpreter in the node's supervisord."""
@@ -44,6 +54,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     All arguments must be there as they are given at the start, so that an editor or a pager on one of the files is
     not taken for the part itself.
     """
+    if tuple(command[: len(WITHOUT_INPUT)]) == WITHOUT_INPUT:
+        command = command[len(WITHOUT_INPUT) :]
     if not command:
         return None
     config, program = home.config, Path(command[0]).name
@@ -55,6 +67,10 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
             return Kind.DOOR.value
         case "postgres", ("-D", path, *_) if path == str(home.postgres):
             return Kind.POSTGRES.value
+        case "postgres", ("--single", *options) if _name(options, home.postgres):
+            return POSTGRES_HELPER
+        case helper, options if helper in _HELPERS and _name(options, home.postgres):
+            return POSTGRES_HELPER
         case _, ("-m", "patroni", path) if path == str(config / "patroni.json"):
             return Kind.PATRONI.value
         case _, ("-m", "standfest", "serve", _, "--config", path) if Path(path).parent == config:
@@ -64,3 +80,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
         case _, (*arguments, "--url", _, "--password-file", _) if arguments == restarter_arguments(home):
             return RESTARTER
     return None
+
+
+def _name(options: Sequence[str], directory: Path) -> bool:
+    """Whether one of the options is this directory, by itself or after `--option=`."""
+    return any(option.rpartition("=")[2] == str(directory) for option in options)

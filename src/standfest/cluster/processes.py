@@ -4,6 +4,7 @@ A pid alone never identifies a process: psutil compares the start time before ea
 """
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from standfest.cluster.commands import recognise
+from standfest.cluster.commands import POSTGRES_HELPER, recognise
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind
 from standfest.errors import StandfestError
@@ -45,6 +46,15 @@ def processes_of(home: NodeHome) -> list[NodeProcess]:
     return sorted(found, key=_age)
 
 
+def everything_of(home: NodeHome) -> list[psutil.Process]:
+    """Every process of the node and whatever those have started, known by its command line or not."""
+    found = {own.process for own in processes_of(home)}
+    for process in tuple(found):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(process.children(recursive=True))
+    return list(found)
+
+
 def _recognised(process: psutil.Process, home: NodeHome) -> NodeProcess | None:
     try:
         program = recognise(process.cmdline(), home)
@@ -71,7 +81,7 @@ def of_program(processes: Iterable[NodeProcess], program: str) -> list[psutil.Pr
     """Those that stop and start with a program: with Patroni goes its PostgreSQL."""
     together = {program}
     if program == Kind.PATRONI:
-        together |= {Kind.POSTGRES.value, POSTGRES_CHILD}
+        together |= {Kind.POSTGRES.value, POSTGRES_CHILD, POSTGRES_HELPER}
     return [own.process for own in processes if own.program in together]
 
 
@@ -86,12 +96,10 @@ def working_pid(processes: Iterable[NodeProcess], kind: Kind, program: str) -> i
 
 
 def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
-    """Signal every one that still runs; one that ended meanwhile needs none."""
+    """Signal every one that still runs and is ours; what goes on nevertheless is for the caller to see."""
     for process in processes:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
 
 
 def running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -120,5 +128,8 @@ async def kill(processes: Sequence[psutil.Process], timeout_s: float = 10.0) -> 
     """End processes that would not end by themselves; ProcessesLeftError names those that survive SIGKILL."""
     send(processes, signal.SIGKILL)
     if not await all_ended(processes, timeout_s):
-        left = ", ".join(str(process.pid) for process in running(processes))
-        raise ProcessesLeftError(f"these processes survive SIGKILL: {left}; the machine's disk may hang, see `dmesg`")
+        left = ",".join(str(process.pid) for process in running(processes))
+        raise ProcessesLeftError(
+            f"these processes survive SIGKILL: {left}; they may belong to another user (`ps -fp {left}`), "
+            "or the machine's disk hangs (`dmesg`)"
+        )

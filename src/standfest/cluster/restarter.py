@@ -15,6 +15,7 @@ import time
 import xmlrpc.client
 from dataclasses import dataclass, field
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 
 PAUSE_FIRST_S = 2.0
 PAUSE_MAX_S = 30.0
@@ -26,6 +27,7 @@ _EVENTS = 0
 """supervisor writes its events to standard input."""
 
 _TIMEOUT_S = 10.0
+_NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError)
 _logger = logging.getLogger("standfest.restarter")
 
 
@@ -94,8 +96,12 @@ def main(arguments: list[str] | None = None) -> None:
     restarts = Restarts()
     sys.stdout.write("READY\n")
     sys.stdout.flush()
+    # What was given up on while no restarter listened brings no event any more.
+    surveyed = _survey(server, restarts)
     while True:
-        readable, _, _ = select.select([_EVENTS], [], [], restarts.wait_s(time.monotonic()))
+        pause_s = restarts.wait_s(time.monotonic()) if surveyed else PAUSE_FIRST_S
+        readable, _, _ = select.select([_EVENTS], [], [], pause_s)
+        surveyed = surveyed or _survey(server, restarts)
         if readable and not _take_event(restarts):
             return
         for program in restarts.take_due(time.monotonic()):
@@ -145,6 +151,19 @@ def _fields(text: str) -> dict[str, str]:
     return dict(entry.split(":", 1) for entry in text.split() if ":" in entry)
 
 
+def _survey(server: xmlrpc.client.ServerProxy, restarts: Restarts) -> bool:
+    """Note every program that supervisor has given up on; False where it could not be asked."""
+    try:
+        known = server.supervisor.getAllProcessInfo()
+    except _NO_ANSWER as error:
+        _logger.error("supervisor does not say what it has given up on (%s); it is asked again", error)
+        return False
+    for info in known if isinstance(known, list) else ():
+        if isinstance(info, dict) and info.get("state") == _FATAL:
+            restarts.failed(str(info["name"]), time.monotonic())
+    return True
+
+
 def _start(server: xmlrpc.client.ServerProxy, restarts: Restarts, program: str) -> None:
     try:
         info = server.supervisor.getProcessInfo(program)
@@ -154,7 +173,7 @@ def _start(server: xmlrpc.client.ServerProxy, restarts: Restarts, program: str) 
     except xmlrpc.client.Fault as fault:
         # A program that cannot even be spawned brings its own FATAL event, and with it the next pause.
         _logger.error("supervisor refused to start %s: %s", program, fault.faultString)
-    except (OSError, http.client.HTTPException) as error:
+    except _NO_ANSWER as error:
         pause_s = restarts.failed(program, time.monotonic())
         _logger.error("supervisor does not answer (%s); %s is tried again in %.0f s", error, program, pause_s)
 

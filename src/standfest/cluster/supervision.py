@@ -17,12 +17,24 @@ from standfest.cluster.commands import RESTARTER, supervisord_arguments
 from standfest.cluster.handle import Cluster
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind
-from standfest.cluster.processes import POSTGRES_CHILD, all_ended, kill, of_program, processes_of, running, send
+from standfest.cluster.processes import (
+    POSTGRES_CHILD,
+    all_ended,
+    everything_of,
+    kill,
+    of_program,
+    processes_of,
+    running,
+    send,
+)
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError
 from standfest.errors import StandfestError
 
 _SUPERVISOR_START_S = 15.0
+_SUPERVISOR_SILENT_S = 15.0
+"""A busy machine makes it slow, and nothing else than its death allows to end what it looks after."""
+
 _STOP_S = 45.0
 """Above every stopwaitsecs: supervisor itself kills what does not stop by then."""
 
@@ -53,9 +65,29 @@ async def programs(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
         return None
 
 
+async def supervisor_answers(cluster: Cluster, node: Node) -> bool:
+    """Whether the node's supervisord answers; False where it is dead.
+
+    NotReadyError where it lives and is silent for long: what it supervises may be healthy, and it may come back.
+    """
+    deadline = time.monotonic() + _SUPERVISOR_SILENT_S
+    while await programs(cluster, node) is None:
+        alive = running(_own(cluster.node_home(node), Kind.SUPERVISOR.value))
+        if not alive:
+            return False
+        if time.monotonic() >= deadline:
+            raise NotReadyError(
+                f"the supervisor of {node.name} lives (process {alive[0].pid}) and has not answered for "
+                f"{_SUPERVISOR_SILENT_S:.0f} s; see {cluster.node_home(node).logs / 'supervisor.log'}, "
+                f"or end the whole node: ./standfest node stop {node.name}"
+            )
+        await asyncio.sleep(_POLL_S)
+    return True
+
+
 async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) -> None:
     """Start the node's supervisord where it does not run; what its dead predecessor left behind is ended first."""
-    if await programs(cluster, node) is not None:
+    if await supervisor_answers(cluster, node):
         return
     await end_all_processes(cluster, node)
     home = cluster.node_home(node)
@@ -104,19 +136,34 @@ def _raise_open_files() -> None:
 async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: float = _STOP_S) -> None:
     """Stop one program in good order, PostgreSQL with its Patroni; what still runs after `timeout_s` is killed."""
     deadline = time.monotonic() + timeout_s
-    supervisor = cluster.supervisor(node)
+    home = cluster.node_home(node)
     # Known before it stops: PostgreSQL's logger outlives its postmaster by a moment, and is nobody's child then.
     known = _processes_of_program(cluster, node, program)
-    while any(each.name == program and each.state in _RUNNING_STATES for each in await programs(cluster, node) or ()):
-        if time.monotonic() >= deadline:
-            break
-        await supervisor.stop(program)
-        await asyncio.sleep(_POLL_S)
+    if not await _stopped_by_supervisor(cluster, node, program, deadline):
+        # Nobody passes it on. Patroni first, and it alone: it stops its PostgreSQL, and would start it again else.
+        own = _own(home, program)
+        send(own, signal.SIGTERM)
+        await all_ended(own, max(_LAST_CHILDREN_S, deadline - time.monotonic()))
     if not await all_ended(known, _LAST_CHILDREN_S) and program == Kind.PATRONI:
         # Patroni was not there to stop it: fast shutdown, as Patroni would have asked for.
-        send(_postmaster(cluster.node_home(node)), signal.SIGINT)
+        send(_own(home, Kind.POSTGRES.value), signal.SIGINT)
         await all_ended(known, max(_LAST_CHILDREN_S, deadline - time.monotonic()))
     await kill(running([*known, *_processes_of_program(cluster, node, program)]))
+
+
+async def _stopped_by_supervisor(cluster: Cluster, node: Node, program: str, deadline: float) -> bool:
+    """Have supervisord stop the program, at the latest until `deadline`; False where it does not answer."""
+    while (told := await programs(cluster, node)) is not None:
+        if not any(each.name == program and each.state in _RUNNING_STATES for each in told):
+            return True
+        if time.monotonic() >= deadline:
+            return True
+        try:
+            await cluster.supervisor(node).stop(program)
+        except UnreachableError:
+            return False
+        await asyncio.sleep(_POLL_S)
+    return False
 
 
 async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
@@ -133,8 +180,8 @@ async def crash_node(cluster: Cluster, node: Node) -> None:
     """Kill everything on the node at once, as a loss of power would."""
     home = cluster.node_home(node)
     # Everything is frozen before anything dies, so that nothing sees the others go and reacts.
-    send(_everything(home), signal.SIGSTOP)
-    await kill(_everything(home))
+    send(everything_of(home), signal.SIGSTOP)
+    await kill(everything_of(home))
 
 
 async def shut_down(cluster: Cluster, node: Node, stages: Sequence[Sequence[str]]) -> None:
@@ -144,27 +191,25 @@ async def shut_down(cluster: Cluster, node: Node, stages: Sequence[Sequence[str]
         await asyncio.gather(*(stop_program(cluster, node, program) for program in stage))
     if await programs(cluster, node) is not None:
         await cluster.supervisor(node).shutdown()
-        await all_ended(_everything(cluster.node_home(node)), _SHUTDOWN_S)
+        await all_ended(everything_of(cluster.node_home(node)), _SHUTDOWN_S)
     await end_all_processes(cluster, node)
 
 
 async def end_all_processes(cluster: Cluster, node: Node) -> None:
     """End whatever runs of the node: asked first, and killed where it does not go."""
     home = cluster.node_home(node)
-    left = _everything(home)
+    left = everything_of(home)
     if left:
-        send(_postmaster(home), signal.SIGINT)
-        send([own.process for own in processes_of(home) if own.program not in _ENDED_BY_POSTMASTER], signal.SIGTERM)
+        recognised = processes_of(home)
+        send(_own(home, Kind.POSTGRES.value), signal.SIGINT)
+        send([own.process for own in recognised if own.program not in _ENDED_BY_POSTMASTER], signal.SIGTERM)
         await all_ended(left, _ORPHANS_STOP_S)
-    await kill(running([*left, *_everything(home)]))
+    await kill(running([*left, *everything_of(home)]))
 
 
-def _everything(home: NodeHome) -> list[psutil.Process]:
-    return [own.process for own in processes_of(home)]
-
-
-def _postmaster(home: NodeHome) -> list[psutil.Process]:
-    return [own.process for own in processes_of(home) if own.program == Kind.POSTGRES]
+def _own(home: NodeHome, program: str) -> list[psutil.Process]:
+    """The processes of this program alone, without what stops and starts with it."""
+    return [own.process for own in processes_of(home) if own.program == program]
 
 
 def _processes_of_program(cluster: Cluster, node: Node, program: str) -> list[psutil.Process]:

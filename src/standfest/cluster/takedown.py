@@ -18,6 +18,7 @@ from standfest.cluster.supervision import (
     programs,
     shut_down,
     stop_program,
+    supervisor_answers,
 )
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
@@ -107,6 +108,7 @@ async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progr
     """Hold a service down until it is started again; PostgreSQL and its Patroni only go together."""
     _refuse_supervisor(service)
     node = cluster.topology.node(service.node)
+    await supervisor_answers(cluster, node)  # alive and silent it would start again what others stop
     hold(cluster.node_home(node), service.program)
     progress.doing(f"stopping {service.full_name}")
     if crash:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from standfest.cluster.commands import program_arguments, restarter_arguments
+from standfest.cluster.commands import WITHOUT_INPUT, program_arguments, restarter_arguments
 from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.redundancy.site import Site
 
@@ -85,18 +85,12 @@ def render_supervisord(site: Site) -> str:
     return "\n".join(sections)
 
 
-_WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
-"""Supervisor gives every program an input pipe that never ends. PostgreSQL's backends inherit it, and one that was
-waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
-`whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
-
-
 def _program(site: Site, service: Service) -> str:
     return _section(
         f"program:{service.name}",
         {
             "command": _command(
-                [*_WITHOUT_INPUT, _executable(site, service.kind), *program_arguments(site.home, service)]
+                [*WITHOUT_INPUT, _executable(site, service.kind), *program_arguments(site.home, service)]
             ),
             "directory": str(site.home.run),
             "autostart": "false",
