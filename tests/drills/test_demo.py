@@ -138,6 +138,22 @@ def test_a_line_edited_by_hand_is_altered(demonstration: Demonstration) -> None:
     assert wrong(verdict) == {"altered": 1}
 
 
+def test_a_customer_renamed_by_hand_is_altered(demonstration: Demonstration) -> None:
+    """Another name of the customer, in the one place where it is kept, and the verdict is red."""
+    do = [
+        "CREATE TABLE taken AS SELECT order_id, agreed FROM orders WHERE order_id = %(id)s",
+        "UPDATE orders SET agreed = jsonb_set(agreed, '{customer,name}', '\"Other\"') WHERE order_id = %(id)s",
+    ]
+    undo = [
+        "UPDATE orders SET agreed = taken.agreed FROM taken WHERE taken.order_id = orders.order_id",
+        "DROP TABLE taken",
+    ]
+    with by_hand(demonstration, do, undo):
+        exit_code, verdict = demonstration.check()
+    assert exit_code == 1
+    assert wrong(verdict) == {"altered": 1}
+
+
 def test_an_order_copied_by_hand_is_doubled(demonstration: Demonstration) -> None:
     """A second order with the same nonce under an id and a key of its own is seen, and so is its stock."""
     undo = [
