@@ -187,6 +187,22 @@ async def test_without_a_database_the_catalogue_stays_and_ages(
     assert catalogue.age_s > age_s
 
 
+async def test_a_refresh_that_fails_unexpectedly_does_not_end_the_refreshing(
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody foresaw is counted, the catalogue stays, and the next refresh goes on."""
+    stock_product(database, "a", 1)
+    catalogue = Catalogue(pool)
+    async with running(catalogue):
+        assert await catalogue.refresh_now()
+        with monkeypatch.context() as broken:
+            broken.setattr(snapshot, "statement", lambda _name: "SELECT nothing")
+            assert not await catalogue.refresh_now(timeout_s=5)
+        assert "a" in catalogue.products
+        assert catalogue.failures >= 1
+        assert await catalogue.refresh_now(timeout_s=5)
+
+
 async def test_after_another_server_took_over_everything_is_read_again(database: TestDatabase, pool: Database) -> None:
     """Transaction ids may start again lower on a new primary: its changes are seen all the same."""
     stock_product(database, "a", 1)

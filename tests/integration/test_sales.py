@@ -15,6 +15,7 @@ from standfest.domain.cancellation import CancelRequest, Conflict, LineWish
 from standfest.domain.events import broken_at
 from standfest.domain.faults import Invalid
 from standfest.domain.identity import order_number
+from standfest.sales import bounds
 from standfest.sales.cancel import CancelCommand, Cancelled, cancel
 from standfest.sales.errors import CommandKeyReused, CursorInvalid, OrderNotFound
 from standfest.sales.find import OrderFilter, find_order, list_orders
@@ -225,3 +226,21 @@ async def test_a_foreign_cursor_is_refused(pool: Database, cursor: str) -> None:
     async with pool.read(5) as connection:
         with pytest.raises(CursorInvalid):
             await list_orders(connection, OrderFilter(), 10, cursor)
+
+
+async def test_a_page_ends_where_its_orders_have_many_lines(
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Big orders make short pages, each with the cursor to the next; a page has one order however big it is."""
+    monkeypatch.setattr(bounds, "LINES_MAX", 3)
+    apple = stock_product(database, "apple", 100)
+    for number, lines in enumerate((1, 4, 1, 2)):
+        await place_one(pool, order(f"k{number}", *[(apple, 1)] * lines))
+    pages: list[list[int]] = []
+    cursor: str | None = None
+    while not pages or cursor:
+        async with pool.read(5) as connection:
+            page = await list_orders(connection, OrderFilter(), 100, cursor)
+        pages.append([len(each.lines) for each in page.orders])
+        cursor = page.next
+    assert pages == [[2, 1], [4], [1]]

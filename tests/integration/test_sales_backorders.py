@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 import aiohttp
@@ -17,9 +17,11 @@ from standfest.catalogue import stock
 from standfest.catalogue.stock import Count
 from standfest.domain.events import broken_at
 from standfest.domain.orders import Order
-from standfest.sales import backorders
+from standfest.sales import backorders, bounds
 from standfest.sales.backorders import Batch, confirm_backorders
+from standfest.sales.store import Changed, write_changes
 from standfest.sales.worker import WorkerAddressTaken, WorkerMetrics, run_worker, work
+from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.orders import read_events, read_orders
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
@@ -105,6 +107,38 @@ async def test_batches_are_bounded_and_keep_the_order(database: TestDatabase, po
         statuses = [(await stored(pool, each)).status for each in placed]
         assert statuses == ["confirmed"] * served + ["backordered"] * (9 - served)
     assert await confirm_backorders(pool, orders_max=2) == Batch(0, 0, more=False)
+
+
+async def test_a_batch_is_bounded_by_its_lines(
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Big orders make small batches, the oldest first, and one order goes however big it is."""
+    monkeypatch.setattr(bounds, "LINES_MAX", 3)
+    pear = stock_product(database, "pear", 0, "backorder")
+    for number, lines in enumerate((2, 1, 1, 4)):
+        await place_one(pool, order(f"k{number}", *[(pear, 1)] * lines))
+    await count(pool, "pear", 100)
+    assert [(await confirm_backorders(pool)).confirmed for _ in range(4)] == [2, 1, 1, 0]
+
+
+async def test_one_order_that_cannot_be_written_stalls_no_other(
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that fails goes order by order: the bad one is counted and waits on, all others are confirmed."""
+    pear = stock_product(database, "pear", 0, "backorder")
+    placed = [(await place_one(pool, order(f"k{n}", (pear, 1)))).order.order_id for n in range(4)]
+    await count(pool, "pear", 10)
+
+    async def write(connection: Connection, changed: Sequence[Changed]) -> None:
+        if any(change.after.order_id == placed[1] for change in changed):
+            await connection.execute("SELECT 1 / 0")
+        await write_changes(connection, changed)
+
+    monkeypatch.setattr(backorders, "write_changes", write)
+    assert await confirm_backorders(pool) == Batch(3, 0, more=True, failed=1)
+    statuses = [(await stored(pool, each)).status for each in placed]
+    assert statuses == ["confirmed", "backordered", "confirmed", "confirmed"]
+    assert await confirm_backorders(pool) == Batch(0, 0, more=False, failed=1)
 
 
 async def test_several_workers_at_once_serve_each_order_once(database: TestDatabase, pool: Database) -> None:

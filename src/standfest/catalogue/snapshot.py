@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -22,8 +23,8 @@ from standfest.catalogue.products import page
 from standfest.domain.products import Product
 from standfest.errors import StandfestError
 from standfest.storage.database import Database
-from standfest.storage.errors import DatabaseUnavailable
 from standfest.storage.statements import statement
+from standfest.telemetry.failures import facts_of
 
 REFRESH_INTERVAL_S = 1.0
 SPACING_S = 0.2
@@ -60,6 +61,7 @@ class Catalogue:
         self._server = ""
         self._fresh_at: float | None = None
         self._asked = asyncio.Event()
+        self._failures = 0
         self._waiting: asyncio.Future[bool] | None = None
 
     @property
@@ -71,6 +73,11 @@ class Catalogue:
     def age_s(self) -> float:
         """Seconds since the database was last asked and answered; infinite before the first time."""
         return float("inf") if self._fresh_at is None else time.monotonic() - self._fresh_at
+
+    @property
+    def failures(self) -> int:
+        """Refreshes of `run` that failed since the process began."""
+        return self._failures
 
     def authenticate(self, bearer: str) -> Client | None:
         """The client whose valid key this is; takes the same time however much of a wrong secret is right."""
@@ -96,7 +103,10 @@ class Catalogue:
         return any(future.result() for future in done)
 
     async def run(self) -> None:
-        """Refreshes about every second, sooner where `refresh_now` asks, until it is cancelled."""
+        """Refreshes about every second, sooner where `refresh_now` asks, until it is cancelled.
+
+        A refresh that fails is logged and counted; the catalogue stays as it was, and ages.
+        """
         while True:
             self._asked.clear()
             waiting, self._waiting = self._waiting, None
@@ -133,8 +143,9 @@ class Catalogue:
     async def _refresh_or_report(self) -> bool:
         try:
             await self.refresh()
-        except (DatabaseUnavailable, CatalogueTooLarge) as error:
-            _log.warning("catalogue_not_refreshed", age_s=round(self.age_s, 1), error=str(error))
+        except (psycopg.Error, StandfestError, msgspec.MsgspecError) as error:
+            self._failures += 1
+            _log.warning("catalogue_not_refreshed", age_s=round(self.age_s, 1), **facts_of(error))
             return False
         return True
 

@@ -7,6 +7,7 @@ import msgspec
 
 from standfest.domain.identity import order_id_range
 from standfest.domain.orders import Order
+from standfest.sales.bounds import count_within
 from standfest.sales.cursors import decode_cursor, encode_cursor
 from standfest.storage.connection import Connection
 from standfest.storage.orders import read_orders
@@ -48,6 +49,8 @@ async def find_order(connection: Connection, order_id: UUID, client_id: UUID | N
 async def list_orders(connection: Connection, wanted: OrderFilter, limit: int, cursor: str | None = None) -> OrderPage:
     """At most `limit` (1 to 100) orders by ingest position, the newest first, from behind `cursor`.
 
+    A page ends earlier where its orders have many lines together (`bounds.LINES_MAX`).
+
     Raises:
         CursorInvalid: the cursor was not given out by this function.
     """
@@ -70,7 +73,8 @@ async def list_orders(connection: Connection, wanted: OrderFilter, limit: int, c
     # Not prepared: planned with its values, it uses the index of the condition that is given.
     found = await connection.execute(statement("sales/find_orders"), values, prepare=False)
     rows = await found.fetchall()
-    page = rows[:bounded]
-    orders = await read_orders(connection, [order_id for _, order_id in page])
-    following = encode_cursor(page[-1][0]) if len(rows) > bounded else None
-    return OrderPage([orders[order_id] for _, order_id in page], following)
+    page = rows[: count_within(lines for _, _, lines in rows[:bounded])]
+    order_ids = [order_id for _, order_id, _ in page]
+    orders = await read_orders(connection, order_ids)
+    following = encode_cursor(page[-1][0]) if len(rows) > len(page) else None
+    return OrderPage([orders[order_id] for order_id in order_ids], following)

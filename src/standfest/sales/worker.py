@@ -8,9 +8,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
 
 from standfest.errors import StandfestError
-from standfest.sales.backorders import confirm_backorders
+from standfest.sales.backorders import DEFECTS, ORDERS_MAX, confirm_backorders
 from standfest.storage.database import Database
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.telemetry.failures import facts_of
 
 INTERVAL_S = 1.0
 PAUSE_MAX_S = 8.0
@@ -35,7 +35,12 @@ class WorkerMetrics:
         )
         self.failures = Counter(
             "standfest_worker_failures_total",
-            "Rounds that failed because the database was away or did not answer.",
+            "Rounds that failed, mostly because the database was away or did not answer.",
+            registry=registry,
+        )
+        self.failed_orders = Counter(
+            "standfest_backorders_failed_total",
+            "Backordered orders that could not be written by themselves either; the log says why.",
             registry=registry,
         )
         self.last_round = Gauge(
@@ -48,22 +53,24 @@ class WorkerMetrics:
 async def work(database: Database, metrics: WorkerMetrics, stop: asyncio.Event) -> None:
     """Confirms backordered orders until `stop` is set; a batch that is under way is ended first.
 
-    While the database is away it tries again, with a pause that doubles up to `PAUSE_MAX_S`.
+    After a round that failed it tries again with half as many orders, after a pause that doubles up to
+    `PAUSE_MAX_S`. No failure ends it: it is logged and counted.
     """
-    pause_s = INTERVAL_S
+    pause_s, orders_max = INTERVAL_S, ORDERS_MAX
     while not stop.is_set():
         try:
-            batch = await confirm_backorders(database)
-        except (DatabaseUnavailable, OutcomeUnknown) as error:
+            batch = await confirm_backorders(database, orders_max)
+        except DEFECTS as error:
             metrics.failures.inc()
-            _log.warning("worker_round_failed", error=str(error), next_in_s=pause_s)
+            _log.warning("worker_round_failed", **facts_of(error), orders_max=orders_max, next_in_s=pause_s)
             await _wait(stop, pause_s)
-            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+            pause_s, orders_max = min(2 * pause_s, PAUSE_MAX_S), max(orders_max // 2, 1)
             continue
-        pause_s = INTERVAL_S
+        pause_s, orders_max = INTERVAL_S, min(2 * orders_max, ORDERS_MAX)
         metrics.last_round.set_to_current_time()
         metrics.supplied.labels("confirmed").inc(batch.confirmed)
         metrics.supplied.labels("backordered").inc(batch.supplied_in_part)
+        metrics.failed_orders.inc(batch.failed)
         if not batch.more:
             await _wait(stop, INTERVAL_S)
 

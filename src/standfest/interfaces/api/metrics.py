@@ -1,11 +1,15 @@
 """What an API process measures of itself."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
+from standfest.catalogue.snapshot import Catalogue
 from standfest.interfaces.api.readiness import Readiness
-from standfest.interfaces.api.services import Catalogue
 from standfest.telemetry import names
 
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -37,3 +41,17 @@ class ApiMetrics:
         draining.set_function(lambda: float(readiness.draining))
         age = Gauge(names.CATALOGUE_AGE_SECONDS, "Age of the catalogue in memory", registry=self.registry)
         age.set_function(lambda: catalogue.age_s)
+        self.registry.register(_Failures(catalogue))
+
+
+class _Failures(Collector):
+    """A counter that the catalogue keeps itself."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The figure as it is now."""
+        yield CounterMetricFamily(
+            names.CATALOGUE_FAILURES, "Refreshes of the catalogue that failed", self._catalogue.failures
+        )

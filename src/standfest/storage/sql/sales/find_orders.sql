@@ -1,7 +1,8 @@
--- A page of orders, the newest first; each condition counts only where a value is given.
+-- A page of orders, the newest first, each with its number of lines; a condition counts only where a value is given.
 SELECT
     id,
-    order_id
+    order_id,
+    coalesce((SELECT max(line.position) FROM order_line AS line WHERE line.order_ref = orders.id), 0) AS lines
 FROM orders
 WHERE
     (%(before_id)s::bigint IS NULL OR id < %(before_id)s::bigint)

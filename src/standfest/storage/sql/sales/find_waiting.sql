@@ -1,4 +1,5 @@
--- Products that orders wait for and of which some is free now, with the orders that wait longest for each.
+-- Products that orders wait for and of which some is free now, with the orders that wait longest for each, and how
+-- many lines these have.
 -- It walks the partial index of waiting lines from product to product, so where nothing waits it reads nothing.
 WITH RECURSIVE waiting (product_id) AS (
     (
@@ -32,7 +33,8 @@ supplied AS (
 
 SELECT
     supplied.product_id,
-    oldest.order_ref
+    oldest.order_ref,
+    (SELECT max(line.position) FROM order_line AS line WHERE line.order_ref = oldest.order_ref) AS lines
 FROM supplied
 CROSS JOIN LATERAL (
     SELECT line.order_ref
