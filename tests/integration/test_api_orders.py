@@ -184,7 +184,7 @@ def test_a_receipt_is_signed_over_its_canonical_json(api: RunningApi, admin: htt
     signed = admin.get(f"{placed.headers['Location']}/receipt").json()
     assert signed["receipt"] == placed.json()["receipt"]
     signer = api.services.signer
-    public: Ed25519PublicKey = signer._key.public_key()  # type: ignore[attr-defined]
+    public: Ed25519PublicKey = signer._key.public_key()
     public.verify(base64.b64decode(signed["signature"]), canonical_json(signed["receipt"]))
 
 

@@ -8,11 +8,11 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
-from standfest.catalogue.keys import parse_key
+from standfest.catalogue.keys import Client, parse_key
 from standfest.interfaces.api.body import headers_named
 from standfest.interfaces.api.operations import PUBLIC, has_scope, operation_of, services_of
 from standfest.interfaces.api.problems import Problem
-from standfest.interfaces.api.services import Client, Services
+from standfest.interfaces.api.services import Services
 from standfest.storage.errors import DatabaseUnavailable
 
 KEY_LENGTH_MAX = 256

@@ -11,7 +11,8 @@ from litestar import Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Method, Scope
 
-from standfest.interfaces.api.services import Client, Services
+from standfest.catalogue.keys import Client
+from standfest.interfaces.api.services import Services
 
 ApiRequest = Request[Any, Any, Any]
 Handler = Callable[[ApiRequest], Awaitable[ASGIApp]]
