@@ -15,9 +15,10 @@ from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.home import Home, write_private
 from standfest.cluster.observation import Observation
 from standfest.cluster.observe import observe
+from standfest.cluster.processes import processes_of
 from standfest.cluster.secrets import Secrets, generate
 from standfest.cluster.takedown import take_down
-from standfest.cluster.topology import LOCAL, Topology
+from standfest.cluster.topology import LOCAL, Topology, TopologyError
 from standfest.cluster.topology_file import read_topology, render_topology
 from standfest.cluster.waiting import NotReadyError
 from standfest.redundancy.diagnosis import diagnose
@@ -43,7 +44,9 @@ Examples:
 def up(topology_file: Path | None, timeout_s: float, as_json: bool) -> None:
     """Start the cluster and wait until an order would be accepted.
 
-    What runs already is left alone, what is held on purpose stays held, a supervisor that died is replaced.
+    What runs already is left alone, what is held on purpose stays held, a supervisor that died is replaced, and
+    settings that all databases share are put right, automatic failover among them. Exit code 1: orders are taken, and
+    not all is well.
     """
     home = Home.default()
     home.create()
@@ -54,17 +57,38 @@ def up(topology_file: Path | None, timeout_s: float, as_json: bool) -> None:
 
 def prepare_home(home: Home, topology_file: Path | None = None) -> Topology:
     """Put the topology and every credential into the home, where they are missing; the home is locked by the caller."""
-    topology = _take_topology(home, topology_file)
+    if topology_file is None and home.topology.exists():
+        topology = read_topology(home.topology)
+        generate(Secrets(home.secrets), topology)
+        return topology
+    topology = LOCAL if topology_file is None else read_topology(topology_file)
+    if topology_file is not None:
+        _refuse_another_cluster(home, topology)
+    # The topology comes last: where there is one, there is all that the other commands need.
     generate(Secrets(home.secrets), topology)
+    text = render_topology(topology) if topology_file is None else topology_file.read_text(encoding="utf-8")
+    write_private(home.topology, text)
     return topology
 
 
-def _take_topology(home: Home, given: Path | None) -> Topology:
-    if given is None and home.topology.exists():
-        return read_topology(home.topology)
-    topology = LOCAL if given is None else read_topology(given)
-    write_private(home.topology, render_topology(topology) if given is None else given.read_text(encoding="utf-8"))
-    return topology
+def _refuse_another_cluster(home: Home, wanted: Topology) -> None:
+    """What runs under the old names and addresses would be forgotten, and nothing would ever stop it."""
+    if not home.topology.exists():
+        return
+    there = read_topology(home.topology)
+    if _places(there) == _places(wanted):
+        return
+    running = [node.name for node in there.nodes if processes_of(home.node(node.name))]
+    if running:
+        raise TopologyError(
+            f"the cluster in {home.root} runs ({', '.join(running)}) with other nodes, addresses or ports than the "
+            "given topology; stop it first: ./standfest down"
+        )
+
+
+def _places(topology: Topology) -> tuple[object, ...]:
+    """What may not change while processes run: who they are and where they are found."""
+    return topology.name, topology.nodes, topology.doors, topology.ports, topology.processes
 
 
 async def _up(home: Home, topology: Topology, timeout_s: float, as_json: bool) -> None:
@@ -75,7 +99,8 @@ async def _up(home: Home, topology: Topology, timeout_s: float, as_json: bool) -
         print_json(status_document(topology, seen, verdict))
     else:
         doors = " and ".join(f"http://{door.address}:{door.port}" for door in topology.doors)
-        click.echo(f"up after {time.monotonic() - started:.1f} s: orders are taken at {doors}")
+        word = "orders are taken at" if verdict.up else "orders are NOT taken at"
+        click.echo(f"up after {time.monotonic() - started:.1f} s: {word} {doors}")
         for reason in verdict.reasons:
             click.echo(f"  but {reason}")
     raise SystemExit(verdict.exit_code)

@@ -17,16 +17,16 @@ from standfest.redundancy.site import Site
 def existing_home() -> tuple[Home, Topology]:
     """The home and its topology; TopologyError where no cluster was ever started there."""
     home = Home.default()
-    if not home.topology.exists() or not home.secrets.exists():
-        raise TopologyError(f"there is no cluster in {home.root}; start one with: standfest up")
+    if not home.topology.exists():
+        raise TopologyError(f"there is no cluster in {home.root}; start one with: ./standfest up")
     return home, read_topology(home.topology)
 
 
 @asynccontextmanager
-async def existing_cluster(timeout_s: float = 2.0) -> AsyncIterator[Cluster]:
+async def existing_cluster() -> AsyncIterator[Cluster]:
     """The cluster in the home, running or not."""
     home, topology = existing_home()
-    async with connected(home, topology, timeout_s) as cluster:
+    async with connected(home, topology) as cluster:
         yield cluster
 
 

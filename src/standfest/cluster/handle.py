@@ -9,11 +9,10 @@ import aiohttp
 
 from standfest.clients.asking import Asker
 from standfest.clients.etcd import EtcdMember, client_tls
-from standfest.clients.haproxy import Door as DoorStatistics
 from standfest.clients.patroni import Patroni
 from standfest.clients.supervisor import Supervisor
 from standfest.cluster.home import Home, NodeHome
-from standfest.cluster.secrets import Secrets
+from standfest.cluster.secrets import SecretMissingError, Secrets
 from standfest.cluster.topology import Node, Topology
 
 
@@ -45,17 +44,21 @@ class Cluster:
         """The etcd member on `node`."""
         return EtcdMember(self.asker, f"{node.address}:{self.topology.ports.etcd_client}", self.tls)
 
-    def door_statistics(self, node: Node) -> DoorStatistics:
-        """The statistics page of the door on `node`."""
-        address = f"{node.address}:{self.topology.ports.door_stats}"
-        return DoorStatistics(self.asker, address, self.secrets.password("door-stats"))
-
 
 @asynccontextmanager
 async def connected(home: Home, topology: Topology, timeout_s: float = 2.0) -> AsyncIterator[Cluster]:
-    """The cluster in `home`; nothing is contacted before it is asked for."""
+    """The cluster in `home`; nothing is contacted before it is asked for.
+
+    SecretMissingError where the home lacks the certificates.
+    """
     secrets = Secrets(home.secrets)
-    tls = client_tls(secrets.authority, secrets.certificate("client"), secrets.key("client"))
+    try:
+        tls = client_tls(secrets.authority, secrets.certificate("client"), secrets.key("client"))
+    except OSError as error:
+        raise SecretMissingError(
+            f"the cluster's certificates in {secrets.directory} cannot be used ({error.strerror or error}); "
+            "generate what is missing with: ./standfest up"
+        ) from error
     # Each question is one connection: a kept one could hide that its server has gone meanwhile.
     connector = aiohttp.TCPConnector(force_close=True, limit=64)
     async with aiohttp.ClientSession(connector=connector) as session:

@@ -31,6 +31,8 @@ PASSWORDS = (
 class SecretMissingError(StandfestError):
     """A credential that should be in the home is not there or cannot be read."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Secrets:
@@ -44,7 +46,7 @@ class Secrets:
         try:
             return path.read_text(encoding="ascii").strip()
         except OSError as error:
-            raise SecretMissingError(f"cannot read {path}: {error.strerror}; `standfest up` generates it") from error
+            raise SecretMissingError(f"cannot read {path}: {error.strerror}; `./standfest up` generates it") from error
 
     @property
     def authority(self) -> Path:

@@ -23,7 +23,7 @@ def read_topology(path: Path) -> Topology:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TopologyError(f"there is no topology file {path}; `standfest up` writes one") from None
+        raise TopologyError(f"there is no topology file {path}; `./standfest up` writes one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise TopologyError(f"the topology file {path} cannot be read: {error}") from error
     return parse_topology(text, str(path))
@@ -32,7 +32,7 @@ def read_topology(path: Path) -> Topology:
 def render_topology(topology: Topology) -> str:
     """`topology` as TOML. JSON's strings and numbers are TOML's as well, for all that a topology may hold."""
     lines = [
-        "# The cluster's topology: every configuration of its parts is rendered from it at `standfest up`.",
+        "# The cluster's topology: every configuration of its parts is rendered from it at `./standfest up`.",
         f"name = {json.dumps(topology.name)}",
     ]
     for table in ("ports", "processes", "postgres", "merchant"):
