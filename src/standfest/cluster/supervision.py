@@ -1,6 +1,7 @@
 """One node's supervision: start its supervisord, start, stop and hold programs, and leave no process behind."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -158,12 +159,15 @@ async def _stopped_by_supervisor(cluster: Cluster, node: Node, program: str, dea
             return True
         if time.monotonic() >= deadline:
             return True
-        try:
-            await cluster.supervisor(node).stop(program)
-        except UnreachableError:
-            return False
+        await tell_to_stop(cluster, node, program)
         await asyncio.sleep(_POLL_S)
     return False
+
+
+async def tell_to_stop(cluster: Cluster, node: Node, program: str) -> None:
+    """Have supervisord tell a program to stop, and not wait for it; nothing happens where it does not answer."""
+    with contextlib.suppress(UnreachableError):
+        await cluster.supervisor(node).stop(program)
 
 
 async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
@@ -171,8 +175,7 @@ async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
     processes = _processes_of_program(cluster, node, program)
     # Frozen first: the request to stop, which keeps supervisor from restarting it, must not be heard as one.
     send(processes, signal.SIGSTOP)
-    if await programs(cluster, node) is not None:
-        await cluster.supervisor(node).stop(program)
+    await tell_to_stop(cluster, node, program)
     await kill(processes)
 
 

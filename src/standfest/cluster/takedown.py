@@ -19,6 +19,7 @@ from standfest.cluster.supervision import (
     shut_down,
     stop_program,
     supervisor_answers,
+    tell_to_stop,
 )
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
@@ -38,17 +39,21 @@ class UnsupportedServiceError(StandfestError):
 
 
 async def take_down(cluster: Cluster, progress: Progress) -> None:
-    """Stop everything in good order: doors first, the primary after its standbys, etcd last."""
+    """Stop everything in good order: doors first, then the databases, etcd last."""
     nodes = cluster.topology.nodes
     seen = await observe(cluster)
     primaries = {node.name for node in seen.nodes for service in node.services if service.role is Role.PRIMARY}
     await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes and workers")
-    standbys = tuple(node for node in nodes if node.name not in primaries)
-    await _stop_kinds(cluster, (Kind.PATRONI,), standbys, progress, "the standby databases")
-    leaders = tuple(node for node in nodes if node.name in primaries)
-    await _stop_kinds(cluster, (Kind.PATRONI,), leaders, progress, "the primary database")
+    # A standby's Patroni that was told to stop takes over no more, and takes seconds to go: the primary goes meanwhile,
+    # and its last WAL still reaches them.
+    standbys = [node for node in nodes if node.name not in primaries]
+    await asyncio.gather(*(tell_to_stop(cluster, node, Kind.PATRONI.value) for node in standbys))
+    await _stop_kinds(cluster, (Kind.PATRONI,), nodes, progress, "the databases")
     progress.doing("stopping etcd and supervision")
-    await asyncio.gather(*(shut_down(cluster, node, [[Kind.ETCD.value]]) for node in nodes))
+    # Nobody uses it any more, and what it acknowledged is on the disks; asked, its leader would look for seconds for
+    # another one to lead members that are stopping as well.
+    await asyncio.gather(*(crash_program(cluster, node, Kind.ETCD.value) for node in nodes))
+    await asyncio.gather(*(shut_down(cluster, node, []) for node in nodes))
     progress.done("stopping etcd and supervision")
 
 
@@ -124,9 +129,9 @@ async def release_service(cluster: Cluster, service: Service, timeout_s: float, 
     node = cluster.topology.node(service.node)
     home = cluster.node_home(node)
     if node_is_held(home):
-        raise HeldError(f"{node.name} is held as a whole; start it with: standfest node start {node.name}")
+        raise HeldError(f"{node.name} is held as a whole; start it with: ./standfest node start {node.name}")
     if await programs(cluster, node) is None:
-        raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: standfest up")
+        raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: ./standfest up")
     release(home, service.program)
     await cluster.supervisor(node).start(service.program)
 
@@ -143,5 +148,5 @@ def _refuse_supervisor(service: Service) -> None:
     if service.kind is Kind.SUPERVISOR:
         raise UnsupportedServiceError(
             f"{service.full_name} keeps the node's services up and stops only with them: "
-            f"standfest node stop {service.node}"
+            f"./standfest node stop {service.node}"
         )
