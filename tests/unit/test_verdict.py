@@ -23,7 +23,7 @@ def seen(
     unready: tuple[str, ...] = (),
     strict: bool = True,
     paused: bool = False,
-    database: str = "ok",
+    databases: dict[str, str] | None = None,
 ) -> Observation:
     """A cluster where all is well but for what is given; a node's name stands for all of its services."""
     states, roles = states or {}, {**ROLES, **(roles or {})}
@@ -44,11 +44,12 @@ def seen(
                     role=roles.get(name) if runs else None,
                     held=name in held or node.name in held,
                     ready=runs and name not in unready,
+                    database=(databases or {}).get(name, "ok") if runs and service.kind is Kind.API else "",
                     evidence="" if runs and name not in unready else "no answer",
                 )
             )
         nodes.append(SeenNode(node.name, node.address, tuple(services), held=node.name in held))
-    return Observation(tuple(nodes), strict=strict, paused=paused, order_health={"database": database})
+    return Observation(tuple(nodes), strict=strict, paused=paused)
 
 
 WELL = Verdict(up=True, can_lose_a_node=True, reasons=())
@@ -103,7 +104,11 @@ CASES = {
         Verdict(
             up=True,
             can_lose_a_node=False,
-            reasons=("n1/api is failing", "n2/api takes no requests: no answer", LOSS("n3", "no API process")),
+            reasons=(
+                "n1/api is failing",
+                "n2/api takes no requests: no answer",
+                LOSS("n3", "no API process with a database"),
+            ),
         ),
     ),
     "a supervisor is dead": (
@@ -173,11 +178,33 @@ CASES = {
         ),
     ),
     "the API processes miss their database": (
-        seen(database="unavailable"),
+        seen(databases={"n1/api": "unavailable", "n2/api": "unknown", "n3/api": "unavailable"}),
         Verdict(
             up=False,
             can_lose_a_node=False,
-            reasons=("the API processes say that their database is 'unavailable'",),
+            reasons=(
+                "no API process that takes requests says that its database is well",
+                "n1/api says that its database is 'unavailable'",
+                "n2/api says that its database is 'unknown'",
+                "n3/api says that its database is 'unavailable'",
+            ),
+        ),
+    ),
+    "one API process misses its database": (
+        seen(databases={"n2/api": "unavailable"}),
+        Verdict(up=True, can_lose_a_node=True, reasons=("n2/api says that its database is 'unavailable'",)),
+    ),
+    "nobody says how the database is": (
+        seen(databases={"n1/api": "", "n2/api": "", "n3/api": ""}),
+        Verdict(
+            up=False,
+            can_lose_a_node=False,
+            reasons=(
+                "no API process that takes requests says that its database is well",
+                "n1/api does not say how its database is",
+                "n2/api does not say how its database is",
+                "n3/api does not say how its database is",
+            ),
         ),
     ),
     "nothing runs": (
@@ -235,7 +262,7 @@ def test_whatever_is_wrong_is_found(name: str) -> None:
 def test_a_cluster_that_is_down_is_one_finding() -> None:
     """Where nothing runs the doctor says that once, and how to start."""
     first = diagnose(seen(DOWN))[0]
-    assert (first.fault, first.next_command) == ("the cluster is down", "standfest up")
+    assert (first.fault, first.next_command) == ("the cluster is down", "./standfest up")
 
 
 def test_status_document_has_exactly_the_agreed_fields() -> None:

@@ -20,16 +20,6 @@ class _Header(msgspec.Struct, frozen=True):
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
     header: _Header
     leader: str = "0"
-    db_size: str = "0"
-
-
-@dataclass(frozen=True)
-class MemberStatus:
-    """What one member says of itself."""
-
-    is_leader: bool
-    size_bytes: int
-    """Size of its file, free pages and history included."""
 
 
 def client_tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
@@ -57,13 +47,12 @@ class EtcdMember:
             raise UnreachableError(f"https://{self.address}/health answered {answer.status} with no health") from error
         return str(health).lower() == "true"
 
-    async def status(self) -> MemberStatus:
-        """Its size and whether it leads."""
+    async def leads(self) -> bool:
+        """Whether it is the leader, as it says itself."""
         url = f"https://{self.address}/v3/maintenance/status"
         answer = await self.asker.ask("POST", url, body=b"{}", tls=self.tls)
         try:
             status = msgspec.json.decode(answer.body, type=_Status)
         except msgspec.MsgspecError as error:
             raise UnreachableError(f"{url} answered {answer.status} with no status") from error
-        leads = status.leader != "0" and status.leader == status.header.member_id
-        return MemberStatus(is_leader=leads, size_bytes=int(status.db_size))
+        return status.leader != "0" and status.leader == status.header.member_id

@@ -20,12 +20,8 @@ class MemberState(msgspec.Struct, frozen=True):
 
     state: str
     role: str = ""
-    timeline: int | None = None
     pause: bool = False
     replication: tuple[Replica, ...] = ()
-    pending_restart: bool = False
-    replication_state: str = ""
-    dcs_last_seen: int = 0
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -34,7 +30,6 @@ class Member(msgspec.Struct, frozen=True):
     name: str
     role: str
     state: str
-    lag: int | str | None = None
 
 
 class Cluster(msgspec.Struct, frozen=True):

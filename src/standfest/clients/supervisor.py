@@ -66,10 +66,6 @@ class Supervisor:
         """Every program and event listener with its state."""
         return msgspec.convert(await self._call("supervisor.getAllProcessInfo"), tuple[Program, ...])
 
-    async def pid(self) -> int:
-        """The pid of supervisord itself."""
-        return msgspec.convert(await self._call("supervisor.getPID"), int)
-
     async def start(self, program: str) -> None:
         """Start a program without waiting for it; one that runs already is left alone."""
         try:

@@ -32,14 +32,9 @@ class DatabaseAccess:
 
 def owner_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
     """Access of the role that owns the schema and changes it."""
-    return _access(topology, OWNER_ROLE, secrets.password("postgres-owner"))
+    return DatabaseAccess(database_hosts(topology), DATABASE, OWNER_ROLE, secrets.password("postgres-owner"))
 
 
-def app_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
-    """Access of the order plane's role."""
-    return _access(topology, APP_ROLE, secrets.password("postgres-app"))
-
-
-def _access(topology: Topology, user: str, password: str) -> DatabaseAccess:
-    hosts = tuple(f"{node.address}:{topology.ports.postgres}" for node in topology.nodes)
-    return DatabaseAccess(hosts, DATABASE, user, password)
+def database_hosts(topology: Topology) -> tuple[str, ...]:
+    """`host:port` of every PostgreSQL server, primary or not: whoever connects looks for the primary itself."""
+    return tuple(f"{node.address}:{topology.ports.postgres}" for node in topology.nodes)

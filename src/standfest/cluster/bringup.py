@@ -1,7 +1,8 @@
 """Bring the cluster up: part after part, each waited for, until an order would be accepted."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor
 from standfest.cluster.topology import Node
-from standfest.cluster.waiting import Progress, until
+from standfest.cluster.waiting import NotReadyError, Progress, until
 from standfest.errors import StandfestError
+
+_REST_S = 30.0
+"""Once orders would be accepted, `up` waits so long for the rest, and then says what is missing."""
 
 PrepareDatabase = Callable[[DatabaseAccess], None]
 """Brings the order plane's schema up to date; blocking, with its own deadlines."""
@@ -64,7 +68,9 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     progress.done("database, roles and schema")
     await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.DOOR))
     await _until_seen(cluster, plan, progress, "doors that would accept an order", _missing_order_plane)
-    await _until_seen(cluster, plan, progress, "every service that is not held", _missing_services)
+    with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
+        rest = _look(cluster, _missing_services)
+        await until("every service that is not held", rest, min(_REST_S, plan.timeout_s), progress)
 
 
 def write_configuration(cluster: Cluster, node: Node, files: Mapping[Path, str]) -> None:
@@ -93,17 +99,21 @@ def _refuse_too_much_held(cluster: Cluster, nodes: Sequence[Node]) -> None:
             held = sorted({node.name for node in cluster.topology.nodes} - {node.name for node in able})
             raise TooMuchHeldError(
                 f"{kind.value} is held on {', '.join(held)}: {why} without it; "
-                "release it with `standfest node start NAME` or `standfest service start NODE/NAME`"
+                "release it with `./standfest node start NAME` or `./standfest service start NODE/NAME`"
             )
 
 
 async def _until_seen(
     cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str]
 ) -> None:
+    await until(what, _look(cluster, missing), plan.timeout_s, progress)
+
+
+def _look(cluster: Cluster, missing: Callable[[Observation], str]) -> Callable[[], Awaitable[str]]:
     async def look() -> str:
         return missing(await observe(cluster))
 
-    await until(what, look, plan.timeout_s, progress)
+    return look
 
 
 def _expected(seen: Observation, *kinds: Kind) -> list[tuple[str, SeenService]]:
@@ -124,7 +134,9 @@ def _not_running(found: Sequence[tuple[str, SeenService]]) -> str:
 
 
 def _missing_etcd(seen: Observation) -> str:
-    return _not_running(_expected(seen, Kind.ETCD))
+    members = _expected(seen, Kind.ETCD)
+    running = [service for _, service in members if service.state is State.RUNNING]
+    return "" if len(running) > len(seen.nodes) // 2 else _not_running(members)
 
 
 def _missing_database(seen: Observation) -> str:
@@ -140,18 +152,35 @@ def _missing_database(seen: Observation) -> str:
 
 
 def _missing_order_plane(seen: Observation) -> str:
-    gap = _not_running(_expected(seen, Kind.API, Kind.DOOR))
-    if _expected(seen, Kind.API):
-        unready = [service.evidence for _, service in _expected(seen, Kind.API, Kind.DOOR) if not service.ready]
-        gap = gap or "; ".join(unready)
-    database = seen.order_health.get("database", "ok")
-    return gap or ("" if database == "ok" else f"the API processes say that their database is '{database}'")
+    apis, doors = _expected(seen, Kind.API), _expected(seen, Kind.DOOR)
+    if not apis:
+        return ""
+    if not any(service.ready for _, service in apis):
+        return f"no API process wants requests: {_unready(apis)}"
+    if not any(service.ready and service.database == "ok" for _, service in apis):
+        said = ", ".join(f"{name}: '{service.database or 'no answer'}'" for name, service in apis)
+        return f"no API process says that its database is well ({said})"
+    return "" if any(service.ready for _, service in doors) else f"no door takes requests: {_unready(doors)}"
+
+
+def _unready(found: Sequence[tuple[str, SeenService]]) -> str:
+    return "; ".join(f"{name} is {service.state} ({service.evidence})" for name, service in found if not service.ready)
 
 
 def _missing_services(seen: Observation) -> str:
     everything = _expected(seen, *Kind)
     lagging = [name for name, service in everything if service.role is Role.REPLICA]
-    return _not_running(everything) or "; ".join(f"no commit waits for {name} yet" for name in lagging)
+    apart = [name for name, service in everything if service.kind is Kind.API and service.database != "ok"]
+    # A topology without API processes is a database cluster: its doors have nothing behind them.
+    serving = any(service.kind is Kind.API for _, service in everything)
+    unready = [(name, service) for name, service in everything if serving and not service.ready]
+    return (
+        _not_running(everything)
+        or "; ".join(f"no commit waits for {name} yet" for name in lagging)
+        or _unready(unready)
+        or "; ".join(f"{name} does not reach its database" for name in apart)
+        or ("automatic failover is still switched off" if seen.paused else "")
+    )
 
 
 async def _share_settings(cluster: Cluster, nodes: Sequence[Node], wanted: Mapping[str, object]) -> None:
@@ -160,8 +189,12 @@ async def _share_settings(cluster: Cluster, nodes: Sequence[Node], wanted: Mappi
         patroni = cluster.patroni(node)
         try:
             current = await patroni.configuration()
-            if not _contains(current, wanted):
-                await patroni.configure(dict(wanted))
+            # A pause is switched off by its absence: nobody would take over, and no command of ours sets it.
+            changes = {} if _contains(current, wanted) else dict(wanted)
+            if current.get("pause"):
+                changes["pause"] = None
+            if changes:
+                await patroni.configure(changes)
             return
         except (UnreachableError, msgspec.ValidationError):
             if node is nodes[-1]:

@@ -1,7 +1,7 @@
 """What was seen of a cluster at one moment: facts only, from which verdicts are drawn elsewhere."""
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from standfest.clients.supervisor import ProgramState
 from standfest.cluster.inventory import Kind
@@ -49,6 +49,8 @@ class SeenService:
     held: bool = False
     ready: bool = True
     """Whether it wants traffic: not so an API process that is draining, or a door that has none behind it."""
+    database: str = ""
+    """How an API process says that its database is, `ok` where it is well; empty where it did not say."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
 
@@ -76,8 +78,6 @@ class Observation:
     """Whether Patroni's shared configuration says quorum-synchronous and strict; True where nobody could be asked."""
     paused: bool = False
     """Whether automatic failover is switched off (Patroni's pause)."""
-    order_health: dict[str, str] = field(default_factory=dict)
-    """Dependency to state, as /v1/health answered through the first door that did; empty where none did."""
 
 
 def service_state(

@@ -1,7 +1,6 @@
 """Ask every part of the cluster how it is, all at once; nothing is remembered from one time to the next."""
 
 import asyncio
-import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -37,16 +36,17 @@ class _Heard:
     """Service name to the reason why its answer does not count."""
     unready: dict[str, str] = field(default_factory=dict)
     """Service name to what it answered when it was asked whether it wants traffic, and said no."""
+    database: dict[str, str] = field(default_factory=dict)
+    """API process to what it said of its database."""
 
 
 async def observe(cluster: Cluster) -> Observation:
     """The cluster as it is now; takes as long as the slowest part's deadline at most."""
     nodes = cluster.topology.nodes
-    heard, view, settings, health = await asyncio.gather(
+    heard, view, settings = await asyncio.gather(
         asyncio.gather(*(_listen(cluster, node) for node in nodes)),
         _first_answer([cluster.patroni(node).cluster for node in nodes]),
         _first_answer([cluster.patroni(node).configuration for node in nodes]),
-        _order_health(cluster),
     )
     roles = database_roles({node.name: answer.member for node, answer in zip(nodes, heard, strict=True)}, view)
     return Observation(
@@ -55,7 +55,6 @@ async def observe(cluster: Cluster) -> Observation:
         ),
         strict=settings is None or _is_strict(settings),
         paused=any(answer.member.pause for answer in heard if answer.member is not None),
-        order_health=health,
     )
 
 
@@ -81,7 +80,11 @@ async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _H
                 heard.member = await cluster.patroni(node).member()
             case Kind.POSTGRES:
                 await postgres.answers(node.address, cluster.topology.ports.postgres, cluster.asker.timeout_s)
-            case Kind.API | Kind.DOOR:
+            case Kind.API:
+                await asyncio.gather(
+                    _ask_ready(cluster.asker, service, heard), _ask_health(cluster.asker, service, heard)
+                )
+            case Kind.DOOR:
                 await _ask_ready(cluster.asker, service, heard)
             case Kind.WORKER:
                 await _expect_ok(cluster.asker, f"http://{service.address}/livez")
@@ -91,8 +94,7 @@ async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _H
 
 async def _ask_etcd(cluster: Cluster, node: Node, heard: _Heard) -> None:
     member = cluster.etcd(node)
-    healthy, status = await asyncio.gather(member.healthy(), member.status())
-    heard.etcd_leads = status.is_leader
+    healthy, heard.etcd_leads = await asyncio.gather(member.healthy(), member.leads())
     if not healthy:
         raise UnreachableError(f"https://{member.address}/health says that the member cannot commit")
 
@@ -132,20 +134,14 @@ class _Health(msgspec.Struct, frozen=True):
     dependencies: tuple[_Dependency, ...]
 
 
-async def _order_health(cluster: Cluster) -> dict[str, str]:
-    """What the API processes say of their dependencies, through the first door that has one behind it."""
-
-    async def ask(url: str) -> dict[str, str]:
-        answer = await cluster.asker.ask("GET", url)
-        try:
-            health = msgspec.json.decode(answer.body, type=_Health)
-        except msgspec.MsgspecError as error:
-            raise UnreachableError(f"{url} answered {answer.status} without a health document") from error
-        return {dependency.name: dependency.state for dependency in health.dependencies}
-
-    doors = cluster.topology.doors
-    urls = [f"http://{door.address}:{door.port}/v1/health" for door in doors]
-    return await _first_answer([functools.partial(ask, url) for url in urls]) or {}
+async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
+    """An API process that does not say how its database is may be well itself: that is no fault of its own."""
+    try:
+        answer = await asker.ask("GET", f"http://{service.address}/v1/health")
+        health = msgspec.json.decode(answer.body, type=_Health)
+    except (UnreachableError, msgspec.MsgspecError):
+        return
+    heard.database[service.name] = next((each.state for each in health.dependencies if each.name == "database"), "")
 
 
 def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None) -> SeenNode:
@@ -172,6 +168,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role 
                 role=_role(service, heard, database_role) if state is State.RUNNING else None,
                 held=held,
                 ready=state is State.RUNNING and service.name not in heard.unready,
+                database=heard.database.get(service.name, ""),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )

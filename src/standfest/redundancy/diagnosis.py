@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
+from standfest.redundancy.verdict import database_word
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Finding:
 def diagnose(seen: Observation) -> tuple[Finding, ...]:
     """The faults, the widest first: what explains others stands before them."""
     if all(_is_lost(node) or node.held for node in seen.nodes):
-        down = Finding("the cluster is down", "no supervisor answers and no process runs", "standfest up")
+        down = Finding("the cluster is down", "no supervisor answers and no process runs", "./standfest up")
         return (down, *(finding for node in seen.nodes if node.held for finding in _node_findings(node)))
     return (*_cluster_findings(seen), *(finding for node in seen.nodes for finding in _node_findings(node)))
 
@@ -35,7 +36,7 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
         yield Finding(
             "etcd has no quorum: Patroni can neither keep nor choose a primary for long",
             f"{members} of {len(etcd)} members can commit",
-            "standfest up",
+            "./standfest up",
         )
     primaries = [
         f"{node.name}/{service.name}"
@@ -45,30 +46,28 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
     ]
     if len(primaries) > 1:
         evidence = f"{' and '.join(primaries)} both say that they are primary"
-        yield Finding("more than one primary database", evidence, "standfest logs patroni")
+        yield Finding("more than one primary database", evidence, "./standfest logs patroni")
     if not primaries:
-        yield Finding("no primary database: no order can be written", _postgres_states(seen), "standfest logs patroni")
+        yield Finding(
+            "no primary database: no order can be written", _postgres_states(seen), "./standfest logs patroni"
+        )
     elif not any(service.role is Role.STANDBY for node in seen.nodes for service in node.services):
         yield Finding(
             "no standby protects the primary: strict mode lets no order commit",
             _postgres_states(seen),
-            "standfest logs patroni",
+            "./standfest logs patroni",
         )
     apis = [service for node in seen.nodes for service in node.of_kind(Kind.API)]
     doors = [service for node in seen.nodes for service in node.of_kind(Kind.DOOR)]
     if apis and not any(service.ready for service in doors):
         ready = sum(service.ready for service in apis)
         evidence = f"{ready} of {len(apis)} API processes want traffic, and no door says that it has one behind it"
-        yield Finding("no door takes orders", evidence, "standfest logs door" if ready else "standfest logs api")
-    database = seen.order_health.get("database", "ok")
-    if database != "ok":
-        evidence = f"/v1/health says that their database is '{database}'"
-        yield Finding("the API processes do not reach their database", evidence, "standfest logs api")
+        yield Finding("no door takes orders", evidence, "./standfest logs door" if ready else "./standfest logs api")
     if not seen.strict:
         evidence = "Patroni's shared configuration lacks synchronous_mode: quorum or synchronous_mode_strict"
-        yield Finding("orders could be acknowledged on one copy", evidence, "standfest up")
+        yield Finding("orders could be acknowledged on one copy", evidence, "./standfest up")
     if seen.paused:
-        yield Finding("automatic failover is switched off", "Patroni says that it is paused", "patronictl resume")
+        yield Finding("automatic failover is switched off", "Patroni says that it is paused", "./standfest up")
 
 
 def _postgres_states(seen: Observation) -> str:
@@ -79,19 +78,19 @@ def _postgres_states(seen: Observation) -> str:
 def _node_findings(node: SeenNode) -> Iterator[Finding]:
     if node.held:
         yield Finding(
-            f"{node.name} is held down on purpose", "its hold marker is set", f"standfest node start {node.name}"
+            f"{node.name} is held down on purpose", "its hold marker is set", f"./standfest node start {node.name}"
         )
         return
     if _is_lost(node):
         yield Finding(
-            f"nothing runs on {node.name}", "its supervisor does not answer and no process runs", "standfest up"
+            f"nothing runs on {node.name}", "its supervisor does not answer and no process runs", "./standfest up"
         )
         return
     supervisor = next((service for service in node.services if service.kind is Kind.SUPERVISOR), None)
     if supervisor is not None and supervisor.state is not State.RUNNING:
         alive = [service.name for service in node.services if service.pid is not None and service is not supervisor]
         evidence = f"{supervisor.evidence}; still running there: {', '.join(alive) or 'nothing'}"
-        yield Finding(f"nothing supervises {node.name}: what dies there stays dead", evidence, "standfest up")
+        yield Finding(f"nothing supervises {node.name}: what dies there stays dead", evidence, "./standfest up")
     for service in node.services:
         if service is not supervisor:
             yield from _service_findings(node, service)
@@ -101,18 +100,21 @@ def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]
     full_name = f"{node.name}/{service.name}"
     if service.held:
         evidence = "its hold marker is set"
-        yield Finding(f"{full_name} is held on purpose", evidence, f"standfest service start {full_name}")
+        yield Finding(f"{full_name} is held on purpose", evidence, f"./standfest service start {full_name}")
     elif service.state is State.STOPPED:
         evidence = "its supervisor was told to stop it, or never to start it"
-        yield Finding(f"{full_name} is stopped", evidence, f"standfest service start {full_name}")
+        yield Finding(f"{full_name} is stopped", evidence, f"./standfest service start {full_name}")
     elif service.state is not State.RUNNING:
         evidence = service.evidence or f"its process {service.pid or 'does not run'}"
-        yield Finding(f"{full_name} is {service.state}", evidence, f"standfest logs {full_name}")
+        yield Finding(f"{full_name} is {service.state}", evidence, f"./standfest logs {full_name}")
     elif not service.ready and service.kind is Kind.API:
-        yield Finding(f"{full_name} takes no requests", service.evidence, f"standfest logs {full_name}")
+        yield Finding(f"{full_name} takes no requests", service.evidence, f"./standfest logs {full_name}")
+    elif service.kind is Kind.API and service.database != "ok":
+        evidence = f"its /v1/health {database_word(service)}"
+        yield Finding(f"{full_name} does not reach its database", evidence, f"./standfest logs {full_name}")
     elif service.role is Role.REPLICA:
         yield Finding(
             f"{full_name} does not protect orders (yet)",
             "it is not streaming, or the primary's quorum does not name it",
-            f"standfest logs {full_name}",
+            f"./standfest logs {full_name}",
         )

@@ -2,9 +2,8 @@
 
 import json
 
-from standfest.cluster.access import APP_ROLE, DATABASE
+from standfest.cluster.access import APP_ROLE, DATABASE, database_hosts
 from standfest.cluster.inventory import Kind, Service
-from standfest.cluster.topology import Topology
 from standfest.redundancy.site import Site
 
 
@@ -32,8 +31,3 @@ def render_order_plane(site: Site, service: Service) -> str:
     for table, entries in tables.items():
         lines += ["", f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
     return "\n".join(lines) + "\n"
-
-
-def database_hosts(topology: Topology) -> list[str]:
-    """Every PostgreSQL server, primary or not: the order plane looks for the primary itself."""
-    return [f"{node.address}:{topology.ports.postgres}" for node in topology.nodes]

@@ -57,9 +57,8 @@ def _gaps(seen: Observation, nodes: Iterable[SeenNode]) -> Iterator[str]:
             yield "no API process takes requests"
         if not _running(nodes, Kind.DOOR):
             yield "no door takes requests"
-        database = seen.order_health.get("database", "ok")
-        if database != "ok":
-            yield f"the API processes say that their database is '{database}'"
+        if _running(nodes, Kind.API) and not _able(nodes):
+            yield "no API process that takes requests says that its database is well"
 
 
 def _loss_gaps(seen: Observation) -> Iterator[str]:
@@ -80,8 +79,8 @@ def _gaps_after_loss(seen: Observation, left: list[SeenNode]) -> Iterator[str]:
     if len(copies) < 2:
         yield f"{len(copies)} of the two PostgreSQL servers that a commit needs"
     if _has_any(seen, Kind.API):
-        if not _running(left, Kind.API):
-            yield "no API process"
+        if not _able(left):
+            yield "no API process with a database"
         if not _running(left, Kind.DOOR):
             yield "no door"
 
@@ -99,6 +98,8 @@ def _service_reasons(seen: Observation) -> Iterator[str]:
                 yield f"{node.name}/{service.name} is {service.state}"
             elif not service.ready and _has_any(seen, Kind.API):
                 yield f"{node.name}/{service.name} takes no requests: {service.evidence}"
+            elif service.kind is Kind.API and service.database != "ok":
+                yield f"{node.name}/{service.name} {database_word(service)}"
             elif service.role is Role.REPLICA:
                 yield f"{node.name}/{service.name} is a replica on which no commit waits (yet)"
 
@@ -133,6 +134,16 @@ def _running(nodes: Iterable[SeenNode], kind: Kind) -> list[tuple[SeenNode, Seen
         for service in node.of_kind(kind)
         if service.state is State.RUNNING and service.ready
     ]
+
+
+def _able(nodes: Iterable[SeenNode]) -> list[SeenService]:
+    """API processes that take requests and reach their database."""
+    return [service for _, service in _running(nodes, Kind.API) if service.database == "ok"]
+
+
+def database_word(service: SeenService) -> str:
+    """What an API process said of its database, as words after its name."""
+    return f"says that its database is '{service.database}'" if service.database else "does not say how its database is"
 
 
 def _having(nodes: Iterable[SeenNode], kind: Kind, role: Role) -> list[tuple[SeenNode, SeenService]]:
