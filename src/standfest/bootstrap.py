@@ -80,36 +80,8 @@ def _decode(wanted: type[object], value: object) -> object:
     raise NotImplementedError(f"cannot decode {wanted}")
 
 
-class OrderPlane(msgspec.Struct, frozen=True):
-    """The parts of one process of the order plane, built and not yet started."""
-
-    database: Database
-    catalogue: Catalogue
-    services: Services
-
-
-def order_plane(configuration: Configuration) -> OrderPlane:
-    """Builds the parts of an API process or a worker; connects to nothing yet.
-
-    Raises:
-        ConfigurationUnusable: a file that the configuration names cannot be read.
-        SigningKeyUnusable: the receipt signing key is not one.
-    """
-    pool = database(configuration)
-    catalogue = Catalogue(pool)
-    services = Services(
-        node=configuration.node,
-        merchant=configuration.merchant,
-        catalogue=catalogue,
-        intake=Intake(pool, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX),
-        database=pool,
-        signer=Signer.from_file(configuration.receipts.signing_key_file),
-    )
-    return OrderPlane(pool, catalogue, services)
-
-
-def database(configuration: Configuration) -> Database:
-    """The pool of a process of the order plane; connects to nothing yet.
+def database(configuration: Configuration, connections_max: int = 8) -> Database:
+    """A pool for a process of the order plane; connects to nothing yet.
 
     Raises:
         ConfigurationUnusable: the password file cannot be read.
@@ -124,6 +96,7 @@ def database(configuration: Configuration) -> Database:
         name=section.name,
         user=section.user,
         password=password,
+        connections_max=connections_max,
     )
     return Database(settings)
 
@@ -133,23 +106,35 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
 
     Raises:
         ConfigurationUnusable: a file cannot be read, or the address cannot be listened on.
+        SigningKeyUnusable: the receipt signing key is not one.
     """
-    plane = order_plane(configuration)
+    orders = database(configuration)
+    catalogue_reads = database(configuration, connections_max=2)  # so that orders in a queue do not make it age
+    catalogue = Catalogue(catalogue_reads)
+    services = Services(
+        node=configuration.node,
+        merchant=configuration.merchant,
+        catalogue=catalogue,
+        intake=Intake(orders, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX),
+        database=orders,
+        signer=Signer.from_file(configuration.receipts.signing_key_file),
+    )
     address = configuration.api.host
     try:
         listener = listen(address.address, address.port)
     except OSError as error:
         detail = f"cannot listen on {configuration.api.listen}: {error.strerror}; see who has it with `ss -ltnp`"
         raise ConfigurationUnusable(detail) from error
-    refreshing = asyncio.create_task(plane.catalogue.run())
+    refreshing = asyncio.create_task(catalogue.run())
     refreshing.add_done_callback(lambda _: stop.set())  # without it the process would serve an ageing catalogue
     try:
-        await serve(create_app(plane.services), listener, stop)
+        await serve(create_app(services), listener, stop)
         refreshing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await refreshing
     finally:
-        await plane.database.close()
+        await orders.close()
+        await catalogue_reads.close()
 
 
 async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> None:
