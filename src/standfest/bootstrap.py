@@ -80,8 +80,8 @@ def _decode(wanted: type[object], value: object) -> object:
     raise NotImplementedError(f"cannot decode {wanted}")
 
 
-def database(configuration: Configuration, connections_max: int = 8) -> Database:
-    """A pool for a process of the order plane; connects to nothing yet.
+def database(configuration: Configuration) -> Database:
+    """The pool of a process of the order plane; connects to nothing yet.
 
     Raises:
         ConfigurationUnusable: the password file cannot be read.
@@ -96,7 +96,6 @@ def database(configuration: Configuration, connections_max: int = 8) -> Database
         name=section.name,
         user=section.user,
         password=password,
-        connections_max=connections_max,
     )
     return Database(settings)
 
@@ -109,7 +108,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
         SigningKeyUnusable: the receipt signing key is not one.
     """
     orders = database(configuration)
-    catalogue_reads = database(configuration, connections_max=2)  # so that orders in a queue do not make it age
+    catalogue_reads = orders.beside(connections_max=2)  # so that orders in a queue do not make it age
     catalogue = Catalogue(catalogue_reads)
     services = Services(
         node=configuration.node,

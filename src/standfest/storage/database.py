@@ -5,6 +5,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
@@ -25,14 +26,19 @@ _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lo
 class Database:
     """A bounded pool of connections that goes where the primary is."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, finder: PrimaryFinder | None = None) -> None:
+        """`finder`: another pool's, so that what one learns of the primary both know."""
         self._settings = settings
-        self._finder = PrimaryFinder(settings)
+        self._finder = finder or PrimaryFinder(settings)
         self._idle: deque[Connection] = deque()
         self._slots = asyncio.Semaphore(settings.connections_max)
         self._waiting = 0
         self._in_use: set[Connection] = set()
         self._committed_at = 0.0
+
+    def beside(self, connections_max: int) -> "Database":
+        """Another pool to the same primary, so that neither waits for the other's connections."""
+        return Database(msgspec.structs.replace(self._settings, connections_max=connections_max), self._finder)
 
     @property
     def primary(self) -> str | None:
