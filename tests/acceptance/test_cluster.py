@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from standfest.cluster.binaries import find_binaries
 from standfest.cluster.home import Home
 from standfest.cluster.processes import processes_of
+from standfest.cluster.topology_file import render_topology
 from tests.support.cluster import LocalCluster
 
 BACKENDS_THAT_COME_AND_GO = 6
@@ -111,19 +113,39 @@ def test_the_primary_is_killed_and_another_takes_over(cluster: LocalCluster) -> 
 
 
 def test_a_dead_supervisor_is_told_and_healed(cluster: LocalCluster) -> None:
-    """The death of a node's supervisor shows in status and doctor, and `up` brings the node back."""
+    """A supervisor's death shows in status and doctor, its services can still be held, and `up` brings the node back.
+
+    PostgreSQL is held together with its Patroni, which would start it again, supervised or not, and past `up`.
+    """
     kill(cluster.service("n3/supervisor")["pid"])
     verdict = cluster.status()["verdict"]
     assert not verdict["can_lose_a_node"]
     assert "n3/supervisor is lost" in verdict["reasons"]
     assert "nothing supervises n3" in cluster.succeed("doctor", codes=(1,))
-    cluster.succeed("up")
+    cluster.succeed("service", "stop", "n3/postgres")
+    assert cluster.service("n3/postgres")["pid"] is None
+    cluster.succeed("up", codes=(1,))
+    assert cluster.service("n3/supervisor")["state"] == "running"
+    assert cluster.service("n3/postgres")["pid"] is None
+    assert cluster.service("n3/patroni")["held"]
+    cluster.succeed("service", "start", "n3/postgres")
+    cluster.until_well()
     assert cluster.succeed("doctor") == "no fault found\n"
 
 
+def test_another_topology_is_refused_while_the_cluster_runs(cluster: LocalCluster, tmp_path: Path) -> None:
+    """`up` does not forget what runs: a topology with other ports is taken only once the cluster is down."""
+    ports = msgspec.structs.replace(cluster.topology.ports, api=18500)
+    other = tmp_path / "other.toml"
+    other.write_text(render_topology(msgspec.structs.replace(cluster.topology, ports=ports)), encoding="utf-8")
+    refused = cluster.run("up", "--topology", str(other))
+    assert refused.returncode == 2
+    assert "stop it first: ./standfest down" in refused.stderr
+
+
 def test_a_service_is_held_until_it_is_started(cluster: LocalCluster) -> None:
-    """A service that is stopped on purpose stays down, says so, and runs again once it is started."""
-    cluster.succeed("service", "stop", "n2/api")
+    """A service that is killed on purpose stays down, says so, and runs again once it is started."""
+    cluster.succeed("service", "stop", "n2/api", "--crash")
     assert cluster.service("n2/api") | {"address": ""} == {
         "name": "api",
         "state": "stopped",
@@ -133,43 +155,36 @@ def test_a_service_is_held_until_it_is_started(cluster: LocalCluster) -> None:
         "held": True,
     }
     assert "n2/api is held on purpose" in cluster.status()["verdict"]["reasons"]
-    cluster.succeed("up", codes=(1,))
-    assert cluster.service("n2/api")["pid"] is None
     cluster.succeed("service", "start", "n2/api")
 
 
-def test_postgres_is_held_with_its_patroni(cluster: LocalCluster) -> None:
-    """PostgreSQL that is crashed and held leaves no process, and Patroni does not start it again."""
+def test_the_primarys_node_is_lost_and_comes_back(cluster: LocalCluster) -> None:
+    """With the primary's node crashed and held another takes over, no process is left there, and it comes back."""
     primary = cluster.primary()
-    cluster.succeed("service", "stop", f"{primary}/postgres", "--crash")
-    assert cluster.service(f"{primary}/postgres")["pid"] is None
-    assert cluster.service(f"{primary}/patroni")["held"]
-    moved = cluster.until("another node is primary", lambda status: _roles(status).count("primary") == 1)
-    assert moved["verdict"]["up"] or "no standby" in str(moved["verdict"]["reasons"])
-    cluster.succeed("service", "start", f"{primary}/postgres")
-
-
-def test_a_node_is_held_and_comes_back(cluster: LocalCluster) -> None:
-    """With a node held down orders are still taken and the reason is given; started again, all is well."""
-    cluster.succeed("node", "stop", "n2")
+    cluster.succeed("node", "stop", primary, "--crash")
+    assert not any(f"/nodes/{primary}/" in command for command in cluster.processes())
     status = cluster.until("the others go on", lambda status: bool(status["verdict"]["up"]))
+    assert _roles(status).count("primary") == 1
     assert not status["verdict"]["can_lose_a_node"]
-    assert "n2 is held down on purpose" in status["verdict"]["reasons"]
-    node = next(node for node in status["nodes"] if node["name"] == "n2")
+    assert f"{primary} is held down on purpose" in status["verdict"]["reasons"]
+    node = next(node for node in status["nodes"] if node["name"] == primary)
     assert {service["pid"] for service in node["services"]} == {None}
-    assert not any("/nodes/n2/" in command for command in cluster.processes())
-    cluster.succeed("node", "start", "n2")
+    cluster.succeed("node", "start", primary)
 
 
 def test_down_leaves_no_process_and_up_finds_everything_again(cluster: LocalCluster) -> None:
-    """`down` leaves no process; `up` on the existing home brings back what was stored."""
+    """`down` leaves no process; `up` brings back what was stored, and leaves down a node that is held."""
     cluster.do("CREATE TABLE kept AS SELECT 42 AS answer")
+    cluster.succeed("node", "stop", "n2")
+    assert not any("/nodes/n2/" in command for command in cluster.processes())
     cluster.succeed("down")
     assert cluster.processes() == []
     assert cluster.run("status").returncode == 2
-    cluster.succeed("up")
+    cluster.succeed("up", codes=(1,))
     assert cluster.ask("SELECT answer FROM kept") == "42"
+    assert "n2 is held down on purpose" in cluster.look()["verdict"]["reasons"]
     cluster.do("DROP TABLE kept")
+    cluster.succeed("node", "start", "n2")
 
 
 def test_logs_and_misuse(cluster: LocalCluster) -> None:
