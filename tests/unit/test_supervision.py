@@ -4,7 +4,7 @@ import pytest
 
 from standfest.clients.supervisor import ProgramState
 from standfest.cluster.observation import State, service_state
-from standfest.cluster.restarter import PAUSE_FIRST_S, PAUSE_MAX_S, STEADY_S, Restarts
+from standfest.cluster.restarter import PAUSE_FIRST_S, PAUSE_MAX_S, STEADY_S, Restarts, given_up
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,10 @@ def test_each_program_waits_for_itself() -> None:
     assert restarts.take_due(PAUSE_FIRST_S) == []
     assert restarts.take_due(PAUSE_FIRST_S + 1.0) == ["worker"]
     assert restarts.wait_s(100.0) is None
+
+
+def test_what_was_given_up_before_is_found() -> None:
+    """A restarter that starts late finds every FATAL program in supervisor's list, and no other."""
+    known = [{"name": "etcd", "state": 20}, {"name": "api", "state": 200}, {"name": "worker", "state": 200}]
+    assert given_up(known) == ["api", "worker"]
+    assert given_up(None) == []

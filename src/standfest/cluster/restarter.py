@@ -158,10 +158,15 @@ def _survey(server: xmlrpc.client.ServerProxy, restarts: Restarts) -> bool:
     except _NO_ANSWER as error:
         _logger.error("supervisor does not say what it has given up on (%s); it is asked again", error)
         return False
-    for info in known if isinstance(known, list) else ():
-        if isinstance(info, dict) and info.get("state") == _FATAL:
-            restarts.failed(str(info["name"]), time.monotonic())
+    for program in given_up(known):
+        restarts.failed(program, time.monotonic())
     return True
+
+
+def given_up(known: object) -> list[str]:
+    """The programs that are FATAL in an answer to getAllProcessInfo."""
+    infos = [info for info in known if isinstance(info, dict)] if isinstance(known, list) else []
+    return [str(info["name"]) for info in infos if info.get("state") == _FATAL]
 
 
 def _start(server: xmlrpc.client.ServerProxy, restarts: Restarts, program: str) -> None:

@@ -78,7 +78,7 @@ async def supervisor_answers(cluster: Cluster, node: Node) -> bool:
             return False
         if time.monotonic() >= deadline:
             raise NotReadyError(
-                f"the supervisor of {node.name} lives (process {alive[0].pid}) and has not answered for "
+                f"the supervisor of {node.name} lives (process {alive[0].pid}) and gave no usable answer for "
                 f"{_SUPERVISOR_SILENT_S:.0f} s; see {cluster.node_home(node).logs / 'supervisor.log'}, "
                 f"or end the whole node: ./standfest node stop {node.name}"
             )
