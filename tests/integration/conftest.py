@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from standfest.storage.migrate import migrate
+from tests.support.api import RunningApi, running_api
 from tests.support.postgres import PostgresCluster, TestDatabase, start_cluster
 
 _clusters: list[PostgresCluster] = []
@@ -53,6 +55,22 @@ def database(postgres: PostgresCluster) -> Iterator[TestDatabase]:
     fresh = postgres.create_database()
     yield fresh
     fresh.drop()
+
+
+@pytest.fixture(scope="module")
+def api(postgres: PostgresCluster) -> Iterator[RunningApi]:
+    """An API on a database of this module."""
+    database = postgres.create_database()
+    with running_api(database) as running:
+        yield running
+    database.drop()
+
+
+@pytest.fixture(scope="module")
+def admin(api: RunningApi) -> Iterator[httpx.Client]:
+    """A client that may do everything."""
+    with api.client() as client:
+        yield client
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -12,24 +11,8 @@ import httpx
 import pytest
 
 from tests.integration.test_api_orders import new_product, place
-from tests.support.api import PRODUCT, RunningApi, running_api
-from tests.support.postgres import PostgresCluster, wait_until
-
-
-@pytest.fixture(scope="module")
-def api(postgres: PostgresCluster) -> Iterator[RunningApi]:
-    """An API on a database of this module."""
-    database = postgres.create_database()
-    with running_api(database) as running:
-        yield running
-    database.drop()
-
-
-@pytest.fixture(scope="module")
-def admin(api: RunningApi) -> Iterator[httpx.Client]:
-    """A client that may do everything."""
-    with api.client() as client:
-        yield client
+from tests.support.api import PRODUCT, RunningApi
+from tests.support.postgres import wait_until
 
 
 def test_a_product_is_created_read_and_changed_by_version(admin: httpx.Client) -> None:

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from uuid import uuid4
 
 import httpx
-import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from standfest.domain.canonical import canonical_json
-from tests.support.api import PRODUCT, RunningApi, order_body, running_api
-from tests.support.postgres import PostgresCluster
-
-
-@pytest.fixture(scope="module")
-def api(postgres: PostgresCluster) -> Iterator[RunningApi]:
-    """An API on a database of this module."""
-    database = postgres.create_database()
-    with running_api(database) as running:
-        yield running
-    database.drop()
-
-
-@pytest.fixture(scope="module")
-def admin(api: RunningApi) -> Iterator[httpx.Client]:
-    """A client that may do everything."""
-    with api.client() as client:
-        yield client
+from tests.support.api import PRODUCT, RunningApi, order_body
 
 
 def new_product(admin: httpx.Client, on_hand: str = "10", **more: object) -> str:

@@ -24,11 +24,6 @@ class Intake:
         self._under_way_max = under_way_max
         self._under_way: set[asyncio.Task[Placement | KeyReused]] = set()
 
-    @property
-    def under_way(self) -> int:
-        """Orders that are being placed now."""
-        return len(self._under_way)
-
     async def place(self, order: Order) -> Placement:
         """Places one order and answers once that is durable.
 
