@@ -45,8 +45,26 @@ class _Database(msgspec.Struct, forbid_unknown_fields=True):
     password_file: Path
 
 
+class _Journal(msgspec.Struct, forbid_unknown_fields=True):
+    members: list[str]
+    authority_file: Path
+    certificate_file: Path
+    key_file: Path
+    size_max_bytes: int
+
+
+class _Catalogue(msgspec.Struct, forbid_unknown_fields=True):
+    snapshot_directory: Path
+    age_max_s: float
+
+
 class _Receipts(msgspec.Struct, forbid_unknown_fields=True):
     signing_key_file: Path
+    directory: Path | None = None
+
+
+class _FailPoints(msgspec.Struct, forbid_unknown_fields=True):
+    file: Path
 
 
 class Configuration(msgspec.Struct, forbid_unknown_fields=True):
@@ -59,6 +77,11 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     database: _Database
     receipts: _Receipts
     merchant: Merchant
+    service: str = "api"
+    journal: _Journal | None = None
+    catalogue: _Catalogue | None = None
+    audit: _Listener | None = None
+    failpoints: _FailPoints | None = None
 
     @classmethod
     def from_file(cls, file: Path) -> Self:
