@@ -9,8 +9,15 @@ import msgspec
 from standfest.domain.canonical import canonical_json
 
 EventType = Literal[
-    "order.confirmed", "order.backordered", "order.declined", "order.lines_cancelled", "order.cancelled"
+    "order.confirmed",
+    "order.backordered",
+    "order.declined",
+    "order.conflict",
+    "order.agreed_again",
+    "order.lines_cancelled",
+    "order.cancelled",
 ]
+"""conflict: accepted under a key that another order holds. agreed_again: accepted twice, at different prices."""
 
 
 class OrderEvent(msgspec.Struct, frozen=True):

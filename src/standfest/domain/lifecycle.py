@@ -2,17 +2,31 @@
 
 from typing import Literal
 
-State = Literal["received", "confirmed", "backordered", "declined", "cancelled"]
-"""received: priced and valid, not yet decided on; it is never stored."""
-Command = Literal["confirm", "backorder", "decline", "cancel", "cancel_lines"]
+State = Literal["received", "accepted", "confirmed", "backordered", "declined", "cancelled", "conflict"]
+"""received: priced and valid, not yet decided on. accepted: durable in the journal, not yet in the database, which
+never stores either. conflict: accepted by the journal under a key that another order holds; a person decides on it."""
+Command = Literal["confirm", "backorder", "decline", "set_aside", "cancel", "cancel_lines"]
 
-STATES: tuple[State, ...] = ("received", "confirmed", "backordered", "declined", "cancelled")
-COMMANDS: tuple[Command, ...] = ("confirm", "backorder", "decline", "cancel", "cancel_lines")
+STATES: tuple[State, ...] = (
+    "received",
+    "accepted",
+    "confirmed",
+    "backordered",
+    "declined",
+    "cancelled",
+    "conflict",
+)
+COMMANDS: tuple[Command, ...] = ("confirm", "backorder", "decline", "set_aside", "cancel", "cancel_lines")
 
 TRANSITIONS: dict[tuple[State, Command], frozenset[State]] = {
     ("received", "confirm"): frozenset({"confirmed"}),
     ("received", "backorder"): frozenset({"backordered"}),
     ("received", "decline"): frozenset({"declined"}),
+    ("accepted", "confirm"): frozenset({"confirmed"}),
+    ("accepted", "backorder"): frozenset({"backordered"}),
+    ("accepted", "decline"): frozenset({"declined"}),
+    ("accepted", "set_aside"): frozenset({"conflict"}),
+    ("conflict", "cancel"): frozenset({"cancelled"}),
     ("confirmed", "cancel"): frozenset({"cancelled"}),
     ("confirmed", "cancel_lines"): frozenset({"confirmed", "cancelled"}),
     ("backordered", "confirm"): frozenset({"backordered", "confirmed"}),

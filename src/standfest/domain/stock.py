@@ -5,6 +5,8 @@ Invariant kept here: for every product, what these decisions reserve is at most 
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -23,10 +25,12 @@ class Shortage(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What becomes of an order: confirmed, backordered or declined, with its lines' reservations."""
+    """What becomes of an order: confirmed, backordered, declined or set aside, with its lines' reservations."""
 
     order: Order
     shortages: tuple[Shortage, ...] = ()
+    details: dict[str, Any] | None = None
+    """What else its first event keeps, as JSON values."""
 
 
 def in_full(order: Order) -> Decision:
@@ -36,6 +40,16 @@ def in_full(order: Order) -> Decision:
         for line in order.lines
     )
     return Decision(msgspec.structs.replace(order, status="confirmed", lines=lines))
+
+
+def set_aside(order: Order, holder: UUID) -> Decision:
+    """The order in conflict: accepted under a key that order `holder` holds. Nothing is reserved; a person decides.
+
+    It is stored under a key that no client can send: there is a space in it.
+    """
+    details = {"idempotency_key": order.idempotency_key, "held_by": str(holder)}
+    aside = msgspec.structs.replace(order, status="conflict", idempotency_key=f"conflict {order.order_id}")
+    return Decision(aside, details=details)
 
 
 def allocate(orders: Iterable[Order], available: Mapping[int, int]) -> list[Decision]:

@@ -14,23 +14,25 @@ _EVENT_OF: dict[State, EventType] = {
     "confirmed": "order.confirmed",
     "backordered": "order.backordered",
     "declined": "order.declined",
+    "conflict": "order.conflict",
 }
 _STATE_OF = {event: state for state, event in _EVENT_OF.items()}
 
 
-class _Shortages(msgspec.Struct, frozen=True):
-    shortages: tuple[Shortage, ...]
+class _Remembered(msgspec.Struct, frozen=True):
+    shortages: tuple[Shortage, ...] = ()
 
 
-def head_columns(orders: Sequence[Order]) -> dict[str, list[Any]]:
-    """Parameters of `intake/insert_orders`: the orders as confirmed, which is how nearly all of them end."""
+def head_columns(decisions: Sequence[Decision]) -> dict[str, list[Any]]:
+    """Parameters of `intake/insert_orders`: the orders as decided at first, which is how nearly all of them end."""
+    orders = [decision.order for decision in decisions]
     return {
         "order_id": [order.order_id for order in orders],
         "client_id": [order.client_id for order in orders],
         "idempotency_key": [order.idempotency_key for order in orders],
         "request_hash": [order.request_hash for order in orders],
         "content_hash": [order.content_hash for order in orders],
-        "status": ["confirmed"] * len(orders),
+        "status": [order.status for order in orders],
         "path": [order.path for order in orders],
         "accepted_at": [order.accepted_at for order in orders],
         "customer_reference": [order.agreed.customer.reference for order in orders],
@@ -78,6 +80,9 @@ def decision_columns(decisions: Sequence[Decision]) -> dict[str, list[Any]]:
 def placement_event(decision: Decision) -> OrderEvent:
     """The first event of an order; a declined one keeps what was short, so that a repeat is told the same."""
     order = decision.order
+    data = dict(decision.details or {})
+    if decision.shortages:
+        data |= msgspec.to_builtins(_Remembered(decision.shortages))
     return next_event(
         b"",
         version=1,
@@ -85,11 +90,14 @@ def placement_event(decision: Decision) -> OrderEvent:
         actor=f"client:{order.client_id}",
         at=order.accepted_at,
         content_hash=order.content_hash,
-        data=msgspec.to_builtins(_Shortages(decision.shortages)) if decision.shortages else None,
+        data=data or None,
     )
 
 
-def remembered(first: OrderEvent) -> tuple[State, tuple[Shortage, ...]]:
-    """What was decided, and what was short, as an order's first event remembers it."""
-    shortages = () if first.data is None else msgspec.convert(first.data, _Shortages).shortages
-    return _STATE_OF[first.type], shortages
+def remembered(order: Order, first: OrderEvent) -> tuple[State, tuple[Shortage, ...]]:
+    """What was decided, and what was short, as an order's first event remembers it.
+
+    A first event of a kind that a later release writes says nothing here: then the order's state counts.
+    """
+    shortages = () if first.data is None else msgspec.convert(first.data, _Remembered).shortages
+    return _STATE_OF.get(first.type, order.status), shortages

@@ -45,7 +45,7 @@ class Placement(msgspec.Struct, frozen=True):
     repeated: bool
     """It was there before."""
     promise: State
-    """What was promised when it came first: confirmed, backordered or declined."""
+    """What was promised when it came first: accepted, confirmed, backordered or declined."""
     agreed_hash: bytes
     """The content hash of what was agreed then."""
     shortages: tuple[Shortage, ...] = ()
@@ -59,32 +59,46 @@ class StatementBroken(StandfestError):
     """A statement did something its caller relies on it never to do; the transaction was rolled back."""
 
 
-async def place(database: Database, orders: Sequence[Order], deadline: Deadline) -> list[Outcome]:
+async def place(
+    database: Database, orders: Sequence[Order], deadline: Deadline, silence_max_s: float | None = None
+) -> list[Outcome]:
     """Places orders in one transaction; answers in the order given, after the commit is on a named standby.
 
     Args:
         database: where to.
-        orders: in state `received`; no two with the same client and key.
+        orders: in state `received` or `accepted`; no two with the same client and key.
         deadline: nothing is sent after it.
+        silence_max_s: see `Database.connection`.
 
     Raises:
         DatabaseUnavailable: none of them was placed.
         OutcomeUnknown: each of them may have been placed.
     """
-    async with database.connection(deadline) as connection:
-        outcomes = await _decide(connection, orders)
+    async with database.connection(deadline, silence_max_s) as connection:
+        outcomes = await _carry_out(connection, orders, [in_full(order) for order in orders])
         await commit(connection, deadline)
     return outcomes
 
 
-async def _decide(connection: Connection, orders: Sequence[Order]) -> list[Outcome]:
-    decisions = {order.order_id: in_full(order) for order in orders}
+async def place_aside(database: Database, decisions: Sequence[Decision], deadline: Deadline) -> None:
+    """Stores orders in state `conflict` (from `set_aside`), each once however often it is asked for.
+
+    Raises:
+        DatabaseUnavailable, OutcomeUnknown: as `place`.
+    """
+    async with database.connection(deadline) as connection:
+        await _carry_out(connection, [decision.order for decision in decisions], decisions)
+        await commit(connection, deadline)
+
+
+async def _carry_out(connection: Connection, orders: Sequence[Order], wanted: Sequence[Decision]) -> list[Outcome]:
+    decisions = {decision.order.order_id: decision for decision in wanted}
     async with connection.pipeline():
         await connection.execute("BEGIN")
         await connection.execute(statement("barrier"))
-        claimed = await connection.execute(statement("intake/insert_orders"), head_columns(orders))
+        claimed = await connection.execute(statement("intake/insert_orders"), head_columns(wanted))
         await connection.execute("SAVEPOINT claimed")
-        written = await _write(connection, list(decisions.values()))
+        written = await _write(connection, wanted)
         holders = await _find_holders(connection, orders)
         mine = {row[0] for row in await claimed.fetchall()}
         everything_was_there = await _everything_was_there(written)
@@ -144,14 +158,13 @@ async def _read_repeats(
 ) -> dict[_Key, Outcome]:
     """What is stored for the orders that this transaction did not claim."""
     repeats = [order for order in orders if order.order_id not in mine]
-    outcomes: dict[_Key, Outcome] = {
-        _key(order): KeyReused(holders[_key(order)]) for order in repeats if holders[_key(order)] != order.order_id
+    if not repeats:
+        return {}
+    placements = await read_placements(connection, [order.order_id for order in repeats])
+    return {
+        _key(order): placements.get(order.order_id) or KeyReused(holders[_key(order)])  # in conflict: id, but not key
+        for order in repeats
     }
-    same = [order for order in repeats if _key(order) not in outcomes]
-    if not same:
-        return outcomes
-    placements = await read_placements(connection, [order.order_id for order in same])
-    return outcomes | {_key(order): placements[order.order_id] for order in same}
 
 
 async def read_placements(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, Placement]:
@@ -162,7 +175,7 @@ async def read_placements(connection: Connection, order_ids: Sequence[UUID]) -> 
 
 
 def _repeated(order: Order, first: OrderEvent) -> Placement:
-    promise, shortages = remembered(first)
+    promise, shortages = remembered(order, first)
     return Placement(order, True, promise, first.content_hash, shortages)
 
 

@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy
+from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown, PoolBusy, TryAgain
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.statements import statement
 
@@ -20,6 +20,7 @@ ATTEMPT_MIN_S = 0.5
 """With less time left nothing is begun: it would be abandoned half-way, which costs more than it brings."""
 
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
+_NO_NAME = "no synchronous standby is named: a commit would be on one node only"
 _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lock not available; cancelled
 
 
@@ -81,20 +82,35 @@ class Database:
             await commit(connection, deadline)
 
     @contextlib.asynccontextmanager
-    async def connection(self, deadline: Deadline) -> AsyncIterator[Connection]:
+    async def connection(self, deadline: Deadline, silence_max_s: float | None = None) -> AsyncIterator[Connection]:
         """A connection in autocommit mode that is abandoned when the deadline passes.
 
         Whatever transaction is left open when the block ends is rolled back.
+
+        Args:
+            deadline: nothing is sent after it.
+            silence_max_s: it is abandoned after so many seconds already in which nothing was committed over this
+                pool: a database that is only slow goes on committing for others. Getting a connection has as long.
 
         Raises:
             DatabaseUnavailable: no connection, or it failed before a commit was sent.
             OutcomeUnknown: as raised by `commit` in the block.
         """
-        connection = await self._take(deadline)
+        patience_s = deadline.remaining_s if silence_max_s is None else min(silence_max_s, deadline.remaining_s)
+        connection = await self._take(Deadline.after(patience_s))
         connection.committed_durably = False
         clock = asyncio.get_running_loop()
         taken_at = clock.time()
-        alarm = clock.call_later(max(deadline.remaining_s, 0), connection.abandon)
+        alarm = clock.call_later(max(patience_s, 0), lambda: watch())
+
+        def watch() -> None:
+            nonlocal alarm
+            silent_s = clock.time() - max(taken_at, self._committed_at)
+            if deadline.passed or silence_max_s is None or silent_s >= silence_max_s:
+                connection.abandon()
+            else:
+                alarm = clock.call_later(min(silence_max_s - silent_s, max(deadline.remaining_s, 0)), watch)
+
         try:
             yield connection
             if connection.committed_durably:
@@ -105,9 +121,9 @@ class Database:
                 cause = "no answer before the deadline" if connection.abandoned else _first_line(error)
                 raise DatabaseUnavailable(f"the database went away: {cause}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
-                raise DatabaseUnavailable(f"the database asks to try again: {_first_line(error)}") from error
+                raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
             raise
-        except OutcomeUnknown:
+        except (OutcomeUnknown, NoStandby):
             self._lose(connection, taken_at)
             raise
         finally:
@@ -208,18 +224,25 @@ async def commit(connection: Connection, deadline: Deadline) -> None:
 
 
 async def require_named_standby(connection: Connection) -> None:
-    """Refuses to go on where commits do not wait for a standby that is named.
+    """Refuses to go on where commits do not wait for a standby that is named, or nobody is there to answer them.
+
+    A commit that nobody answers cannot be taken back: its back end waits on after it was abandoned.
 
     Raises:
-        DatabaseUnavailable: `synchronous_standby_names` is empty or `*`.
+        NoStandby: `synchronous_standby_names` is empty or `*`, or nobody receives WAL.
     """
-    await _check_names(await connection.execute("SHOW synchronous_standby_names"))
+    cursor = await connection.execute(statement("durability"))
+    row = await cursor.fetchone()
+    if row is None or not names_a_standby(row[0]):
+        raise NoStandby(_NO_NAME)
+    if not row[1]:
+        raise NoStandby("no standby is connected: a commit would be answered by nobody")
 
 
 async def _check_names(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> None:
     row = await cursor.fetchone()
     if row is None or not names_a_standby(str(row[0])):
-        raise DatabaseUnavailable("no synchronous standby is named: a commit would be on one node only")
+        raise NoStandby(_NO_NAME)
 
 
 def _means_away(error: psycopg.Error) -> bool:

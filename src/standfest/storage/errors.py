@@ -11,6 +11,14 @@ class PoolBusy(DatabaseUnavailable):
     """All connections are in use and as many callers wait as may: nothing was attempted."""
 
 
+class TryAgain(DatabaseUnavailable):
+    """The work was rolled back for the sake of another, or waited too long for a lock; the database itself is well."""
+
+
+class NoStandby(DatabaseUnavailable):
+    """A commit on this node would be on one node only, or answered by nobody: perhaps it is the primary no more."""
+
+
 class TooManyConnections(DatabaseUnavailable):
     """The node is there, and has no connection left for this role."""
 

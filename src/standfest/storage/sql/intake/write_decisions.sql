@@ -91,6 +91,7 @@ written_change AS (
     INSERT INTO change (type, order_id, client_id, version, at)
     SELECT type, order_id, client_id, 1, at
     FROM event
+    WHERE client_id <> '00000000-0000-8000-8000-000000000001' -- a synthetic order is no business
 )
 
 SELECT

@@ -5,7 +5,8 @@ SELECT
     coalesce((SELECT max(line.position) FROM order_line AS line WHERE line.order_ref = orders.id), 0) AS lines
 FROM orders
 WHERE
-    (%(before_id)s::bigint IS NULL OR id < %(before_id)s::bigint)
+    client_id <> '00000000-0000-8000-8000-000000000001' -- a synthetic order is no business
+    AND (%(before_id)s::bigint IS NULL OR id < %(before_id)s::bigint)
     AND (%(client_id)s::uuid IS NULL OR client_id = %(client_id)s::uuid)
     AND (%(status)s::text IS NULL OR status = %(status)s::text)
     AND (%(customer)s::text IS NULL OR customer_reference = %(customer)s::text)
