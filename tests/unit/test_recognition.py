@@ -21,7 +21,7 @@ HOME = NodeHome(Path("/state/nodes/n1"))
 OTHER = NodeHome(Path("/elsewhere/nodes/n1"))
 
 
-PROGRAMS = {Kind.ETCD: "/usr/bin/etcd", Kind.DOOR: "/usr/sbin/haproxy"}
+PROGRAMS = {Kind.ETCD: "/usr/bin/etcd", Kind.JOURNAL: "/usr/bin/etcd", Kind.DOOR: "/usr/sbin/haproxy"}
 
 
 def test_what_is_started_is_recognised() -> None:
@@ -75,6 +75,8 @@ def test_processes_that_change_their_command_line_are_recognised(command: Sequen
     [
         [],
         ["vi", "/state/nodes/n1/config/patroni.json"],
+        ["/usr/bin/etcd", "--config-file", "/state/nodes/n1/config/patroni.json"],
+        ["/usr/bin/etcd", "--config-file", "/state/nodes/n11/config/journal.json"],
         ["less", "-W", "-f", "/state/nodes/n1/config/door.cfg"],
         ["tail", "-F", "/state/nodes/n1/logs/etcd.log"],
         ["grep", "-D", "read", "/state/nodes/n1/postgres"],

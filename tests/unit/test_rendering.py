@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from standfest.bootstrap import Configuration
 from standfest.cluster.binaries import Binaries
 from standfest.cluster.home import Home
 from standfest.cluster.secrets import PASSWORDS, Secrets
-from standfest.cluster.topology import LOCAL, Topology
+from standfest.cluster.topology import LOCAL, Journal, Topology
 from standfest.redundancy.postgres import dynamic_settings
 from standfest.redundancy.render import render_node
 from standfest.redundancy.site import Site
@@ -43,7 +44,7 @@ def supervisord(node_name: str, topology: Topology = LOCAL) -> configparser.RawC
 
 def test_each_node_gets_the_files_of_its_services() -> None:
     """A door's configuration is rendered only where the topology puts a door."""
-    common = {"supervisord.conf", "etcd.json", "patroni.json", "api.toml", "worker.toml"}
+    common = {"supervisord.conf", "etcd.json", "journal.json", "patroni.json", "api.toml", "worker.toml"}
     assert [set(rendered(node.name)) for node in LOCAL.nodes] == [common | {"door.cfg"}, common | {"door.cfg"}, common]
 
 
@@ -107,20 +108,46 @@ def test_old_postgres_gets_no_option_that_it_does_not_know() -> None:
     assert not any("locale-provider" in option for option in initdb)
 
 
-def test_etcd_asks_everybody_for_a_certificate() -> None:
-    """Clients and peers of etcd speak TLS and show a certificate of the cluster's authority."""
-    settings = json.loads(rendered("n3")["etcd.json"])
-    assert settings["listen-client-urls"] == "https://127.0.1.3:12379"
+@pytest.mark.parametrize(("file", "port"), [("etcd.json", 12379), ("journal.json", 12389)])
+def test_etcd_asks_everybody_for_a_certificate(file: str, port: int) -> None:
+    """Clients and peers of both etcds speak TLS and show a certificate of the cluster's authority."""
+    settings = json.loads(rendered("n3")[file])
+    assert settings["listen-client-urls"] == f"https://127.0.1.3:{port}"
     assert settings["client-transport-security"]["client-cert-auth"] is True
     assert settings["peer-transport-security"]["client-cert-auth"] is True
     assert settings["initial-cluster"].count("https://") == 3
+
+
+def test_the_journal_is_a_cluster_of_its_own() -> None:
+    """Patroni's etcd and the journal's share no directory, address or token, so that one never harms the other."""
+    etcd, journal = (json.loads(rendered("n1")[file]) for file in ("etcd.json", "journal.json"))
+    apart = ("data-dir", "listen-client-urls", "listen-peer-urls", "initial-cluster", "initial-cluster-token")
+    assert all(etcd[key] != journal[key] for key in apart)
+    assert journal["initial-cluster"].count(":12390") == 3
+
+
+def test_the_journal_is_bounded_and_compacted_by_workers_alone() -> None:
+    """The journal's quota is the topology's; etcd itself throws no history away, and no returning member disturbs."""
+    topology = msgspec.structs.replace(LOCAL, journal=Journal(quota_mib=16, size_max_mib=8))
+    settings = json.loads(rendered("n1", topology)["journal.json"])
+    assert settings["quota-backend-bytes"] == 16 * 1024 * 1024
+    assert not any("compaction" in key for key in settings)
+    assert settings["pre-vote"] is True
+    assert tomllib.loads(rendered("n1", topology)["api.toml"])["journal"]["size_max_bytes"] == 8 * 1024 * 1024
 
 
 def test_nothing_starts_by_itself_and_everything_is_restarted() -> None:
     """Programs are started in their order by `up`, and restarted by supervision whenever they end."""
     parser = supervisord("n1")
     programs = [section for section in parser.sections() if section.startswith("program:")]
-    assert [name.removeprefix("program:") for name in programs] == ["etcd", "patroni", "api", "worker", "door"]
+    assert [name.removeprefix("program:") for name in programs] == [
+        "etcd",
+        "journal",
+        "patroni",
+        "api",
+        "worker",
+        "door",
+    ]
     assert {(parser[name]["autostart"], parser[name]["autorestart"]) for name in programs} == {("false", "true")}
 
 
@@ -182,4 +209,18 @@ def test_the_order_plane_is_told_all_it_needs(name: str) -> None:
     assert settings["worker"]["listen"] == "127.0.1.2:18010"
     assert settings["database"]["hosts"] == ["127.0.1.1:15432", "127.0.1.2:15432", "127.0.1.3:15432"]
     assert Path(settings["database"]["password_file"]) == HOME.secrets / "postgres-app"
+    assert settings["journal"]["members"] == ["127.0.1.2:12389", "127.0.1.1:12389", "127.0.1.3:12389"]
     assert "password-" not in text
+
+
+@pytest.mark.parametrize("name", ["api.toml", "worker.toml"])
+def test_the_order_plane_understands_what_it_is_told(name: str, tmp_path: Path) -> None:
+    """The rendered file is exactly what the order plane reads: nothing unknown, nothing missing."""
+    file = tmp_path / name
+    file.write_text(rendered("n3")[name], encoding="utf-8")
+    configuration = Configuration.from_file(file)
+    assert configuration.service == file.stem
+    assert configuration.journal is not None
+    assert configuration.journal.members[0] == "127.0.1.3:12389"
+    assert configuration.catalogue is not None
+    assert configuration.catalogue.age_max_s == 14400

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from standfest.cluster.inventory import find_service, programs_of, services_of
-from standfest.cluster.topology import LOCAL, Door, Topology, TopologyError
+from standfest.cluster.topology import LOCAL, Door, Journal, Topology, TopologyError
 from standfest.cluster.topology_file import parse_topology, render_topology
 
 
@@ -32,6 +32,7 @@ def test_only_nodes_and_doors_must_be_given() -> None:
         ({"doors": (LOCAL.doors[0], msgspec.structs.replace(LOCAL.doors[1], node="n1"))}, "on the same node"),
         ({"doors": (LOCAL.doors[0], msgspec.structs.replace(LOCAL.doors[1], port=8080))}, "share an address"),
         ({"ports": msgspec.structs.replace(LOCAL.ports, etcd_peer=LOCAL.ports.etcd_client)}, "same port"),
+        ({"journal": Journal(quota_mib=64, size_max_mib=64)}, "must be below journal.quota_mib"),
         ({"postgres": msgspec.structs.replace(LOCAL.postgres, app_connections=100)}, "leave 40 connections"),
     ],
 )
@@ -59,7 +60,7 @@ def test_a_faulty_file_is_named_with_its_fault(text: str, complaint: str) -> Non
 def test_every_node_runs_what_it_should() -> None:
     """Each node has its services in starting order, a door only where the topology puts one."""
     names = {node.name: [service.name for service in services_of(LOCAL, node)] for node in LOCAL.nodes}
-    common = ["supervisor", "etcd", "patroni", "postgres", "api", "worker"]
+    common = ["supervisor", "etcd", "journal", "patroni", "postgres", "api", "worker"]
     assert names == {"n1": [*common, "door"], "n2": [*common, "door"], "n3": common}
 
 

@@ -271,7 +271,7 @@ def test_status_document_has_exactly_the_agreed_fields() -> None:
     assert document["verdict"] == {"up": True, "can_lose_a_node": True, "reasons": []}
     assert document["endpoints"]["doors"] == ["http://127.0.0.1:8080", "http://127.0.0.1:8081"]
     assert [set(node) for node in document["nodes"]] == [{"name", "address", "services"}] * 3
-    assert document["nodes"][0]["services"][3] == {
+    assert document["nodes"][0]["services"][4] == {
         "name": "postgres",
         "state": "running",
         "pid": 1,

@@ -53,6 +53,10 @@ class Program(msgspec.Struct, frozen=True):
     spawnerr: str = ""
 
 
+_Changes = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Names of the programs that were added to the configuration, changed in it, and removed from it."""
+
+
 @dataclass(frozen=True)
 class Supervisor:
     """The interface of one node's supervisord."""
@@ -82,6 +86,12 @@ class Supervisor:
         except SupervisorFaultError as fault:
             if fault.code != Fault.NOT_RUNNING:
                 raise
+
+    async def take_up_new_programs(self) -> None:
+        """Have it read its configuration again for programs that are new there; those it has are left as they are."""
+        ((added, _, _),) = msgspec.convert(await self._call("supervisor.reloadConfig"), tuple[_Changes])
+        for program in added:
+            await self._call("supervisor.addProcessGroup", program)
 
     async def shutdown(self) -> None:
         """Stop all programs, then supervisord itself."""

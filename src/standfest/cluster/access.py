@@ -1,9 +1,9 @@
-"""How the order plane's roles reach its database: handed to storage, which knows nothing of homes and topologies."""
+"""Where the order plane keeps its orders, and who it is there: it knows nothing of homes and topologies itself."""
 
 from dataclasses import dataclass
 
 from standfest.cluster.secrets import Secrets
-from standfest.cluster.topology import Topology
+from standfest.cluster.topology import Node, Topology
 
 DATABASE = "standfest"
 """Name of the order plane's database."""
@@ -38,3 +38,9 @@ def owner_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
 def database_hosts(topology: Topology) -> tuple[str, ...]:
     """`host:port` of every PostgreSQL server, primary or not: whoever connects looks for the primary itself."""
     return tuple(f"{node.address}:{topology.ports.postgres}" for node in topology.nodes)
+
+
+def journal_members(topology: Topology, first: Node | None = None) -> tuple[str, ...]:
+    """`host:port` of every member of the journal's etcd, that on the node `first` before the others."""
+    nodes = sorted(topology.nodes, key=lambda node: node != first)
+    return tuple(f"{node.address}:{topology.ports.journal_client}" for node in nodes)

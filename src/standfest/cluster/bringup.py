@@ -57,7 +57,7 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     progress.doing("supervision on every node")
     await asyncio.gather(*(ensure_supervisor(cluster, node, plan.binaries) for node in nodes))
     progress.done("supervision on every node")
-    await start_programs(cluster, nodes, (Kind.ETCD,))
+    await start_programs(cluster, nodes, (Kind.ETCD, Kind.JOURNAL))
     await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd)
     await start_programs(cluster, nodes, (Kind.PATRONI,))
     await _until_seen(cluster, plan, progress, "a primary database and a standby that it waits for", _missing_database)
@@ -66,7 +66,10 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     await asyncio.to_thread(set_up_database, cluster)
     await asyncio.to_thread(plan.prepare_database, owner_access(cluster.topology, cluster.secrets))
     progress.done("database, roles and schema")
-    await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.DOOR))
+    with contextlib.suppress(NotReadyError):  # orders are taken without it, and the verdict says that it is missing
+        journal = _look(cluster, _missing_journal)
+        await until("the journal's quorum", journal, min(_REST_S, plan.timeout_s), progress)
+    await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.AUDIT, Kind.DOOR))
     await _until_seen(cluster, plan, progress, "doors that would accept an order", _missing_order_plane)
     with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
         rest = _look(cluster, _missing_services)
@@ -134,7 +137,17 @@ def _not_running(found: Sequence[tuple[str, SeenService]]) -> str:
 
 
 def _missing_etcd(seen: Observation) -> str:
-    members = _expected(seen, Kind.ETCD)
+    return _missing_quorum(seen, Kind.ETCD)
+
+
+def _missing_journal(seen: Observation) -> str:
+    """Nothing is missing where so much of it is held that it cannot have a quorum."""
+    able = len(_expected(seen, Kind.JOURNAL))
+    return _missing_quorum(seen, Kind.JOURNAL) if able > len(seen.nodes) // 2 else ""
+
+
+def _missing_quorum(seen: Observation, kind: Kind) -> str:
+    members = _expected(seen, kind)
     running = [service for _, service in members if service.state is State.RUNNING]
     return "" if len(running) > len(seen.nodes) // 2 else _not_running(members)
 

@@ -19,6 +19,8 @@ WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
 waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
 `whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
 
+_ETCDS = (Kind.ETCD.value, Kind.JOURNAL.value)
+
 _HELPERS = ("initdb", "pg_basebackup", "pg_ctl", "pg_rewind")
 
 
@@ -36,13 +38,13 @@ def program_arguments(home: NodeHome, service: Service) -> list[str]:
     """What follows the program, or the interpreter, in a supervised service."""
     config = home.config
     match service.kind:
-        case Kind.ETCD:
-            return ["--config-file", str(config / "etcd.json")]
+        case Kind.ETCD | Kind.JOURNAL:
+            return ["--config-file", str(config / f"{service.name}.json")]
         case Kind.PATRONI:
             return ["-m", "patroni", str(config / "patroni.json")]
         case Kind.DOOR:
             return ["-W", "-f", str(config / "door.cfg")]
-        case Kind.API | Kind.WORKER:
+        case Kind.API | Kind.WORKER | Kind.AUDIT:
             return ["-m", "standfest", "serve", service.kind.value, "--config", str(config / f"{service.name}.toml")]
         case Kind.POSTGRES | Kind.SUPERVISOR:
             raise ValueError(f"{service.full_name} is not a program that supervisor runs")
@@ -60,8 +62,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
         return None
     config, program = home.config, Path(command[0]).name
     match program, tuple(command[1:]):
-        case "etcd", ("--config-file", path) if path == str(config / "etcd.json"):
-            return Kind.ETCD.value
+        case "etcd", ("--config-file", path) if Path(path).parent == config and Path(path).stem in _ETCDS:
+            return Path(path).stem
         # After a reload HAProxy puts the handing over from its predecessor before the options it was started with.
         case "haproxy", (*_, "-W", "-f", path) if path == str(config / "door.cfg"):
             return Kind.DOOR.value

@@ -41,8 +41,12 @@ class Cluster:
         return Patroni(self.asker, address, self.secrets.password("patroni-rest"))
 
     def etcd(self, node: Node) -> EtcdMember:
-        """The etcd member on `node`."""
+        """The member of Patroni's etcd on `node`."""
         return EtcdMember(self.asker, f"{node.address}:{self.topology.ports.etcd_client}", self.tls)
+
+    def journal(self, node: Node) -> EtcdMember:
+        """The member of the journal's etcd on `node`."""
+        return EtcdMember(self.asker, f"{node.address}:{self.topology.ports.journal_client}", self.tls)
 
 
 @asynccontextmanager

@@ -32,8 +32,23 @@ class NodeHome:
 
     @property
     def etcd(self) -> Path:
-        """The etcd member's data directory."""
+        """Data directory of the member of Patroni's etcd."""
         return self.root / "etcd"
+
+    @property
+    def journal(self) -> Path:
+        """Data directory of the member of the journal's etcd."""
+        return self.root / "journal"
+
+    @property
+    def catalogue(self) -> Path:
+        """What API processes keep of the catalogue, one file each."""
+        return self.root / "catalogue"
+
+    @property
+    def receipts(self) -> Path:
+        """Receipts that API processes gave, until they are audited."""
+        return self.root / "receipts"
 
     @property
     def config(self) -> Path:
@@ -52,7 +67,8 @@ class NodeHome:
 
     def create(self) -> None:
         """Make the directories that are missing; PostgreSQL's own is left to PostgreSQL."""
-        for directory in (self.root, self.etcd, self.config, self.logs, self.run):
+        kept = (self.etcd, self.journal, self.catalogue, self.receipts)
+        for directory in (self.root, *kept, self.config, self.logs, self.run):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

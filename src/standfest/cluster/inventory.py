@@ -11,10 +11,14 @@ class Kind(enum.StrEnum):
 
     SUPERVISOR = "supervisor"
     ETCD = "etcd"
+    """The member of Patroni's etcd."""
+    JOURNAL = "journal"
+    """The member of the journal's etcd: a cluster of its own, so that a full or slow journal leaves Patroni alone."""
     PATRONI = "patroni"
     POSTGRES = "postgres"
     API = "api"
     WORKER = "worker"
+    AUDIT = "audit"
     DOOR = "door"
 
 
@@ -49,6 +53,7 @@ def services_of(topology: Topology, node: Node) -> tuple[Service, ...]:
     services = [
         at_node("supervisor", Kind.SUPERVISOR, ports.supervisor),
         at_node("etcd", Kind.ETCD, ports.etcd_client),
+        at_node("journal", Kind.JOURNAL, ports.journal_client),
         at_node("patroni", Kind.PATRONI, ports.patroni),
         at_node("postgres", Kind.POSTGRES, ports.postgres),
     ]
@@ -56,6 +61,8 @@ def services_of(topology: Topology, node: Node) -> tuple[Service, ...]:
         services.append(at_node("api" if index == 1 else f"api-{index}", Kind.API, port))
     if topology.processes.worker:
         services.append(at_node("worker", Kind.WORKER, ports.worker))
+    if topology.processes.audit:
+        services.append(at_node("audit", Kind.AUDIT, ports.audit))
     door = topology.door_on(node.name)
     if door is not None:
         services.append(Service(node.name, "door", Kind.DOOR, f"{door.address}:{door.port}"))

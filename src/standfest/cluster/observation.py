@@ -51,6 +51,8 @@ class SeenService:
     """Whether it wants traffic: not so an API process that is draining, or a door that has none behind it."""
     database: str = ""
     """How an API process says that its database is, `ok` where it is well; empty where it did not say."""
+    journal: str = ""
+    """The same for the journal."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
 

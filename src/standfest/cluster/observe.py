@@ -9,6 +9,7 @@ import msgspec
 
 from standfest.clients import postgres
 from standfest.clients.asking import Asker, UnreachableError
+from standfest.clients.etcd import EtcdMember
 from standfest.clients.patroni import MemberState
 from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.handle import Cluster
@@ -31,13 +32,16 @@ class _Heard:
 
     programs: dict[str, ProgramState] | None = None
     member: MemberState | None = None
-    etcd_leads: bool = False
+    leads: set[str] = field(default_factory=set)
+    """The etcd members, of either cluster, that say that they lead."""
     silent: dict[str, str] = field(default_factory=dict)
     """Service name to the reason why its answer does not count."""
     unready: dict[str, str] = field(default_factory=dict)
     """Service name to what it answered when it was asked whether it wants traffic, and said no."""
     database: dict[str, str] = field(default_factory=dict)
     """API process to what it said of its database."""
+    journal: dict[str, str] = field(default_factory=dict)
+    """API process to what it said of its journal."""
 
 
 async def observe(cluster: Cluster) -> Observation:
@@ -75,7 +79,9 @@ async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _H
             case Kind.SUPERVISOR:
                 heard.programs = {each.name: each.state for each in await cluster.supervisor(node).programs()}
             case Kind.ETCD:
-                await _ask_etcd(cluster, node, heard)
+                await _ask_etcd(cluster.etcd(node), service, heard)
+            case Kind.JOURNAL:
+                await _ask_etcd(cluster.journal(node), service, heard)
             case Kind.PATRONI:
                 heard.member = await cluster.patroni(node).member()
             case Kind.POSTGRES:
@@ -86,15 +92,16 @@ async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _H
                 )
             case Kind.DOOR:
                 await _ask_ready(cluster.asker, service, heard)
-            case Kind.WORKER:
+            case Kind.WORKER | Kind.AUDIT:
                 await _expect_ok(cluster.asker, f"http://{service.address}/livez")
     except (UnreachableError, SupervisorFaultError, msgspec.ValidationError) as error:
         heard.silent[service.name] = str(error)
 
 
-async def _ask_etcd(cluster: Cluster, node: Node, heard: _Heard) -> None:
-    member = cluster.etcd(node)
-    healthy, heard.etcd_leads = await asyncio.gather(member.healthy(), member.leads())
+async def _ask_etcd(member: EtcdMember, service: Service, heard: _Heard) -> None:
+    healthy, leads = await asyncio.gather(member.healthy(), member.leads())
+    if leads:
+        heard.leads.add(service.name)
     if not healthy:
         raise UnreachableError(f"https://{member.address}/health says that the member cannot commit")
 
@@ -135,13 +142,15 @@ class _Health(msgspec.Struct, frozen=True):
 
 
 async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
-    """An API process that does not say how its database is may be well itself: that is no fault of its own."""
+    """An API process that does not say how its dependencies are may be well itself: that is no fault of its own."""
     try:
         answer = await asker.ask("GET", f"http://{service.address}/v1/health")
         health = msgspec.json.decode(answer.body, type=_Health)
     except (UnreachableError, msgspec.MsgspecError):
         return
-    heard.database[service.name] = next((each.state for each in health.dependencies if each.name == "database"), "")
+    states = {each.name: each.state for each in health.dependencies}
+    heard.database[service.name] = states.get("database", "")
+    heard.journal[service.name] = states.get("journal", "")
 
 
 def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None) -> SeenNode:
@@ -169,6 +178,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role 
                 held=held,
                 ready=state is State.RUNNING and service.name not in heard.unready,
                 database=heard.database.get(service.name, ""),
+                journal=heard.journal.get(service.name, ""),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )
@@ -176,6 +186,6 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role 
 
 
 def _role(service: Service, heard: _Heard, database_role: Role | None) -> Role | None:
-    if service.kind is Kind.ETCD:
-        return Role.LEADER if heard.etcd_leads else Role.FOLLOWER
+    if service.kind in (Kind.ETCD, Kind.JOURNAL):
+        return Role.LEADER if service.name in heard.leads else Role.FOLLOWER
     return database_role if service.kind is Kind.POSTGRES else None

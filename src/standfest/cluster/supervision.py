@@ -87,8 +87,12 @@ async def supervisor_answers(cluster: Cluster, node: Node) -> bool:
 
 
 async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) -> None:
-    """Start the node's supervisord where it does not run; what its dead predecessor left behind is ended first."""
+    """Start the node's supervisord where it does not run; what its dead predecessor left behind is ended first.
+
+    One that runs learns of the programs that the written configuration has beyond those of its start.
+    """
     if await supervisor_answers(cluster, node):
+        await cluster.supervisor(node).take_up_new_programs()
         return
     await end_all_processes(cluster, node)
     home = cluster.node_home(node)

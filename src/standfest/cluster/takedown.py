@@ -25,7 +25,8 @@ from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
 from standfest.errors import StandfestError
 
-_FRONT = (Kind.DOOR, Kind.API, Kind.WORKER)
+_FRONT = (Kind.DOOR, Kind.API, Kind.WORKER, Kind.AUDIT)
+_ETCDS = (Kind.ETCD.value, Kind.JOURNAL.value)
 
 
 class HeldError(StandfestError):
@@ -39,20 +40,20 @@ class UnsupportedServiceError(StandfestError):
 
 
 async def take_down(cluster: Cluster, progress: Progress) -> None:
-    """Stop everything in good order: doors first, then the databases, etcd last."""
+    """Stop everything in good order: doors first, then the databases, both etcds last."""
     nodes = cluster.topology.nodes
     seen = await observe(cluster)
     primaries = {node.name for node in seen.nodes for service in node.services if service.role is Role.PRIMARY}
-    await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes and workers")
+    await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes, workers and audits")
     # A standby's Patroni that was told to stop takes over no more, and takes seconds to go: the primary goes meanwhile,
     # and its last WAL still reaches them.
     standbys = [node for node in nodes if node.name not in primaries]
     await asyncio.gather(*(tell_to_stop(cluster, node, Kind.PATRONI.value) for node in standbys))
     await _stop_kinds(cluster, (Kind.PATRONI,), nodes, progress, "the databases")
     progress.doing("stopping etcd and supervision")
-    # Nobody uses it any more, and what it acknowledged is on the disks; asked, its leader would look for seconds for
+    # Nobody uses them any more, and what they acknowledged is on the disks; asked, a leader would look for seconds for
     # another one to lead members that are stopping as well.
-    await asyncio.gather(*(crash_program(cluster, node, Kind.ETCD.value) for node in nodes))
+    await asyncio.gather(*(crash_program(cluster, node, program) for node in nodes for program in _ETCDS))
     await asyncio.gather(*(shut_down(cluster, node, []) for node in nodes))
     progress.done("stopping etcd and supervision")
 
@@ -80,7 +81,7 @@ async def hold_node(cluster: Cluster, node: Node, *, crash: bool, progress: Prog
         await crash_node(cluster, node)
     else:
         front = [service.program for service in programs_of(cluster.topology, node) if service.kind in _FRONT]
-        await shut_down(cluster, node, [front, [Kind.PATRONI.value], [Kind.ETCD.value]])
+        await shut_down(cluster, node, [front, [Kind.PATRONI.value], _ETCDS])
     progress.done(f"stopping {node.name}")
 
 

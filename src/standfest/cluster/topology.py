@@ -13,6 +13,8 @@ Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=8)]
 Connections = Annotated[int, msgspec.Meta(ge=20, le=2000)]
 Mebibytes = Annotated[int, msgspec.Meta(ge=16, le=65536)]
+JournalMebibytes = Annotated[int, msgspec.Meta(ge=1, le=8192)]
+"""8 GiB is what etcd itself advises as the highest quota: https://etcd.io/docs/v3.4/dev-guide/limit/"""
 
 
 class TopologyError(StandfestError):
@@ -49,8 +51,11 @@ class Ports(_Value, frozen=True, kw_only=True):
     patroni: Port = 18008
     etcd_client: Port = 12379
     etcd_peer: Port = 12380
+    journal_client: Port = 12389
+    journal_peer: Port = 12390
     api: Port = 18000
     worker: Port = 18010
+    audit: Port = 18020
     supervisor: Port = 19001
     door_stats: Port = 18404
 
@@ -60,6 +65,7 @@ class Processes(_Value, frozen=True, kw_only=True):
 
     api: Count = 1
     worker: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
+    audit: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
 
 
 class Postgres(_Value, frozen=True, kw_only=True):
@@ -71,6 +77,22 @@ class Postgres(_Value, frozen=True, kw_only=True):
     shared_buffers_mib: Mebibytes = 64
     app_connections: Connections = 60
     """CONNECTION LIMIT of the order plane's role: it can never starve Patroni or an operator."""
+
+
+class Journal(_Value, frozen=True, kw_only=True):
+    """How large the journal may become on each node; both limits are for the file, free pages and history included."""
+
+    quota_mib: JournalMebibytes = 2048
+    """Beyond it etcd itself refuses every write until somebody compacts, defragments and disarms it."""
+    size_max_mib: JournalMebibytes = 512
+    """Beyond it intake refuses what needs the journal (429), so that the quota is never reached."""
+
+
+class Catalogue(_Value, frozen=True, kw_only=True):
+    """The copy of prices, products and keys from which each API process takes orders."""
+
+    age_max_s: Annotated[int, msgspec.Meta(ge=60, le=604800)] = 14400
+    """The highest age at which it is still used while the database is away."""
 
 
 class Merchant(_Value, frozen=True, kw_only=True):
@@ -89,6 +111,8 @@ class Topology(_Value, frozen=True, kw_only=True):
     ports: Ports = Ports()
     processes: Processes = Processes()
     postgres: Postgres = Postgres()
+    journal: Journal = Journal()
+    catalogue: Catalogue = Catalogue()
     merchant: Merchant = Merchant()
 
     def __post_init__(self) -> None:
@@ -138,6 +162,8 @@ def _complaints(topology: Topology) -> Iterator[str]:
         yield "two services have the same port"
     if topology.postgres.app_connections + 40 > topology.postgres.max_connections:
         yield "postgres.max_connections must leave 40 connections beyond postgres.app_connections for upkeep"
+    if topology.journal.size_max_mib >= topology.journal.quota_mib:
+        yield "journal.size_max_mib must be below journal.quota_mib: at its quota the journal takes nothing at all"
 
 
 def _is_ipv4(text: str) -> bool:

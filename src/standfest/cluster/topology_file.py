@@ -35,7 +35,7 @@ def render_topology(topology: Topology) -> str:
         "# The cluster's topology: every configuration of its parts is rendered from it at `./standfest up`.",
         f"name = {json.dumps(topology.name)}",
     ]
-    for table in ("ports", "processes", "postgres", "merchant"):
+    for table in ("ports", "processes", "postgres", "journal", "catalogue", "merchant"):
         lines += ["", f"[{table}]", *_entries(getattr(topology, table))]
     for table, values in (("nodes", topology.nodes), ("doors", topology.doors)):
         for value in values:

@@ -20,6 +20,7 @@ def status_document(topology: Topology, seen: Observation, verdict: Verdict) -> 
             "postgres": [f"{node.address}:{ports.postgres}" for node in topology.nodes],
             "patroni": [f"http://{node.address}:{ports.patroni}" for node in topology.nodes],
             "etcd": [f"https://{node.address}:{ports.etcd_client}" for node in topology.nodes],
+            "journal": [f"https://{node.address}:{ports.journal_client}" for node in topology.nodes],
         },
         "nodes": [
             {

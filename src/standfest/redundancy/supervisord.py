@@ -18,10 +18,26 @@ _START_RETRIES = 3
 _LOG_BYTES = "5MB"
 _LOG_BACKUPS = 2
 
-_STOP_WAIT_S = {Kind.ETCD: 10, Kind.PATRONI: 30, Kind.API: 15, Kind.WORKER: 15, Kind.DOOR: 10}
+_STOP_WAIT_S = {
+    Kind.ETCD: 10,
+    Kind.JOURNAL: 10,
+    Kind.PATRONI: 30,
+    Kind.API: 15,
+    Kind.WORKER: 15,
+    Kind.AUDIT: 15,
+    Kind.DOOR: 10,
+}
 """How long a program may take to stop in good order before it is killed."""
 
-_START_S = {Kind.ETCD: 1, Kind.PATRONI: 5, Kind.API: 5, Kind.WORKER: 5, Kind.DOOR: 1}
+_START_S = {
+    Kind.ETCD: 1,
+    Kind.JOURNAL: 1,
+    Kind.PATRONI: 5,
+    Kind.API: 5,
+    Kind.WORKER: 5,
+    Kind.AUDIT: 5,
+    Kind.DOOR: 1,
+}
 """How long a program must live to count as started."""
 
 
@@ -109,7 +125,7 @@ def _program(site: Site, service: Service) -> str:
 
 
 def _executable(site: Site, kind: Kind) -> Path:
-    programs = {Kind.ETCD: site.binaries.etcd, Kind.DOOR: site.binaries.haproxy}
+    programs = {Kind.ETCD: site.binaries.etcd, Kind.JOURNAL: site.binaries.etcd, Kind.DOOR: site.binaries.haproxy}
     return programs.get(kind, site.binaries.python)
 
 
