@@ -62,7 +62,7 @@ def _options_of(path: str, allowed: str) -> HTTPRouteHandler:
 def create_app(services: Services) -> Edge:
     """The API as an ASGI app; `serve` runs it."""
     readiness = Readiness(services.limits.loop_lag_max_s, lambda: services.catalogue.age_s == math.inf)
-    metrics = ApiMetrics(services.catalogue, readiness)
+    metrics = ApiMetrics(services.catalogue, readiness, services.collectors)
     state = {
         "services": services,
         "readiness": readiness,

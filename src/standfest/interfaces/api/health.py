@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from standfest.interfaces.api.answers import answer
+from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, route, services_of
 from standfest.interfaces.api.readiness import Readiness
@@ -26,19 +27,6 @@ CATALOGUE_STALE_S = 10.0
 
 _PLAIN = "text/plain; charset=utf-8"
 _log = structlog.get_logger(__name__)
-
-
-class Dependency(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A thing that the order plane needs."""
-
-    name: str
-    state: Literal["ok", "stale", "unavailable", "unknown"]
-    age_s: float | None = None
-    """Seconds since it was last known to be well."""
-    age_max_s: float | None = None
-    """The age from which on nothing is done with it: requests that need a key are answered with 503."""
-    detail: str | None = None
-    """One of a few fixed sentences: anybody may read this. The log has the cause."""
 
 
 class HealthAnswer(msgspec.Struct, frozen=True):
@@ -129,7 +117,8 @@ async def ready(request: ApiRequest) -> ASGIApp:
 async def health(request: ApiRequest) -> ASGIApp:
     """`GET /v1/health`."""
     services, state = services_of(request.scope), request.scope["litestar_app"].state
-    dependencies = (await state.database_probe.state(), _catalogue(services))
+    journal = () if services.journal_state is None else (services.journal_state(),)
+    dependencies = (await state.database_probe.state(), *journal, _catalogue(services))
     well = all(dependency.state == "ok" for dependency in dependencies)
     ready = state.readiness.reason is None
     return answer(HealthAnswer("ok" if well else "degraded", services.node, ready, dependencies))

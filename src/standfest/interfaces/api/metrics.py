@@ -1,6 +1,7 @@
 """What an API process measures of itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -9,6 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from standfest.catalogue.snapshot import Catalogue
+from standfest.domain.synthetic import SYNTHETIC_CLIENT
 from standfest.interfaces.api.readiness import Readiness
 from standfest.telemetry import names
 
@@ -18,7 +20,8 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 class ApiMetrics:
     """Counters and gauges of one process, in a registry of their own."""
 
-    def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
+    def __init__(self, catalogue: Catalogue, readiness: Readiness, collectors: Sequence[Collector] = ()) -> None:
+        """`collectors`: figures of other parts, shown with these."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -32,7 +35,7 @@ class ApiMetrics:
         )
         self.in_flight = Gauge(names.HTTP_IN_FLIGHT, "Requests that are being worked on", registry=self.registry)
         self.shed = Counter(names.HTTP_SHED, "Requests refused because too many were in flight", registry=self.registry)
-        self.orders = Counter(
+        self._orders = Counter(
             names.ORDERS_ANSWERED, "Durable answers to orders", ("status", "repeated"), registry=self.registry
         )
         lag = Gauge(names.EVENT_LOOP_LAG_SECONDS, "Lateness of the event loop", registry=self.registry)
@@ -42,6 +45,13 @@ class ApiMetrics:
         age = Gauge(names.CATALOGUE_AGE_SECONDS, "Age of the catalogue in memory", registry=self.registry)
         age.set_function(lambda: catalogue.age_s)
         self.registry.register(_Failures(catalogue))
+        for collector in collectors:
+            self.registry.register(collector)
+
+    def count_order(self, client_id: UUID, status: str, *, repeated: bool) -> None:
+        """Counts a durable answer to an order. Synthetic orders are nobody's business, and no figure of it."""
+        if client_id != SYNTHETIC_CLIENT:
+            self._orders.labels(status, str(repeated).lower()).inc()
 
 
 class _Failures(Collector):

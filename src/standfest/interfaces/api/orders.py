@@ -118,7 +118,7 @@ async def place_order(request: ApiRequest) -> ASGIApp:
     else:
         placement = await _known(order.order_id, services.intake.place(order))
     metrics: ApiMetrics = request.app.state.metrics
-    metrics.orders.labels(placement.order.status, str(placement.repeated).lower()).inc()
+    metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
     return _answer_placement(placement)
 
 

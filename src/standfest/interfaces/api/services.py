@@ -1,11 +1,15 @@
 """What the API needs from the rest of the order plane."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from prometheus_client.registry import Collector
 
 from standfest.catalogue.snapshot import Catalogue
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import Intake
 from standfest.intake.receipts import Signer
+from standfest.interfaces.api.dependencies import Dependency
 from standfest.storage.database import Database
 
 
@@ -20,7 +24,8 @@ class Limits:
     write_deadline_s: float = 5.0
     """A change, orders apart, that takes longer is answered with 503 or 504."""
     catalogue_age_max_s: float = 300.0
-    """With an older catalogue nobody is let in and nothing sold: keys may be revoked, prices changed by now."""
+    """With an older catalogue nobody is let in and nothing sold: keys may be revoked, prices changed by now.
+    Configured as catalogue.age_max_s; this is for who has no snapshot to start from."""
     loop_lag_max_s: float = 1.0
     """The process is not ready while its event loop is later than this."""
 
@@ -37,3 +42,7 @@ class Services:
     database: Database
     signer: Signer
     limits: Limits = Limits()
+    journal_state: Callable[[], Dependency] | None = None
+    """How the journal is, as last seen: answers at once and asks nobody. None: there is no journal."""
+    collectors: tuple[Collector, ...] = ()
+    """Figures of other parts that /metrics shows: anything with `collect`, such as a Counter without a registry."""
