@@ -6,13 +6,16 @@ from dataclasses import replace
 import pytest
 
 from standfest.cluster.inventory import Kind, services_of
-from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
+from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenNode, SeenService, State
 from standfest.cluster.topology import LOCAL
 from standfest.redundancy.diagnosis import diagnose
 from standfest.redundancy.report import status_document
 from standfest.redundancy.verdict import Verdict, decide
 
-ROLES = {"n1/postgres": Role.PRIMARY, "n2/postgres": Role.STANDBY, "n3/postgres": Role.STANDBY}
+ROLES = {
+    **{"n1/postgres": Role.PRIMARY, "n2/postgres": Role.STANDBY, "n3/postgres": Role.STANDBY},
+    **{"n1/journal": Role.FOLLOWER, "n2/journal": Role.LEADER, "n3/journal": Role.FOLLOWER},
+}
 
 
 def seen(
@@ -23,9 +26,12 @@ def seen(
     unready: tuple[str, ...] = (),
     strict: bool = True,
     paused: bool = False,
-    databases: dict[str, str] | None = None,
+    said: dict[str, dict[str, str]] | None = None,
 ) -> Observation:
-    """A cluster where all is well but for what is given; a node's name stands for all of its services."""
+    """A cluster where all is well but for what is given; a node's name stands for all of its services.
+
+    `said` is what API processes say of their dependencies.
+    """
     states, roles = states or {}, {**ROLES, **(roles or {})}
     nodes = []
     for node in LOCAL.nodes:
@@ -44,13 +50,23 @@ def seen(
                     role=roles.get(name) if runs else None,
                     held=name in held or node.name in held,
                     ready=runs and name not in unready,
-                    database=(databases or {}).get(name, "ok") if runs and service.kind is Kind.API else "",
+                    dependencies=(said or {}).get(name, API_WELL) if runs and service.kind is Kind.API else {},
                     evidence="" if runs and name not in unready else "no answer",
                 )
             )
         nodes.append(SeenNode(node.name, node.address, tuple(services), held=node.name in held))
     return Observation(tuple(nodes), strict=strict, paused=paused)
 
+
+API_WELL = dict.fromkeys(DEPENDENCIES, "ok")
+NO_DATABASE = {**API_WELL, "database": "unavailable", "catalogue": "stale"}
+NO_JOURNAL = {**API_WELL, "journal": "unavailable"}
+NO_CATALOGUE = {**API_WELL, "catalogue": "unavailable"}
+APIS = ("n1/api", "n2/api", "n3/api")
+JOURNALS = ("n1/journal", "n2/journal", "n3/journal")
+BY_JOURNAL = "orders are accepted by the journal alone, and confirmed later"
+BY_DATABASE = "orders are accepted by the database alone: while it fails over none will be"
+FEW_MEMBERS = "1 of 3 journal members, too few for a quorum"
 
 WELL = Verdict(up=True, can_lose_a_node=True, reasons=())
 LOSS = "the loss of {} would leave {}".format
@@ -107,7 +123,7 @@ CASES = {
             reasons=(
                 "n1/api is failing",
                 "n2/api takes no requests: no answer",
-                LOSS("n3", "no API process with a database"),
+                LOSS("n3", "no API process"),
             ),
         ),
     ),
@@ -144,33 +160,36 @@ CASES = {
                 "n3 is held down on purpose",
                 LOSS("n1", "1 of 3 etcd members, too few for a quorum"),
                 LOSS("n1", ONE_COPY),
+                LOSS("n1", FEW_MEMBERS),
                 LOSS("n2", "1 of 3 etcd members, too few for a quorum"),
                 LOSS("n2", ONE_COPY),
+                LOSS("n2", FEW_MEMBERS),
             ),
         ),
     ),
     "no primary": (
         seen({"n1/postgres": State.FAILING}),
         Verdict(
-            up=False,
+            up=True,
             can_lose_a_node=False,
-            reasons=("no PostgreSQL is primary: nothing can be written", "n1/postgres is failing"),
+            reasons=(BY_JOURNAL, "no PostgreSQL is primary: nothing can be written", "n1/postgres is failing"),
         ),
     ),
     "two primaries": (
         seen(roles={"n2/postgres": Role.PRIMARY}),
         Verdict(
-            up=False,
+            up=True,
             can_lose_a_node=False,
-            reasons=("more than one PostgreSQL says that it is primary: n1/postgres, n2/postgres",),
+            reasons=(BY_JOURNAL, "more than one PostgreSQL says that it is primary: n1/postgres, n2/postgres"),
         ),
     ),
     "no standby that counts": (
         seen(roles={"n2/postgres": Role.REPLICA, "n3/postgres": Role.REPLICA}),
         Verdict(
-            up=False,
+            up=True,
             can_lose_a_node=False,
             reasons=(
+                BY_JOURNAL,
                 "no standby is streaming and named in the primary's quorum: strict mode lets no order commit",
                 "n2/postgres is a replica on which no commit waits (yet)",
                 "n3/postgres is a replica on which no commit waits (yet)",
@@ -178,32 +197,107 @@ CASES = {
         ),
     ),
     "the API processes miss their database": (
-        seen(databases={"n1/api": "unavailable", "n2/api": "unknown", "n3/api": "unavailable"}),
+        seen(said=dict.fromkeys(APIS, NO_DATABASE)),
         Verdict(
-            up=False,
+            up=True,
             can_lose_a_node=False,
             reasons=(
+                BY_JOURNAL,
                 "no API process that takes requests says that its database is well",
-                "n1/api says that its database is 'unavailable'",
-                "n2/api says that its database is 'unknown'",
-                "n3/api says that its database is 'unavailable'",
+                *(
+                    f"{api} says that its database is 'unavailable' and says that its catalogue is 'stale'"
+                    for api in APIS
+                ),
             ),
         ),
     ),
     "one API process misses its database": (
-        seen(databases={"n2/api": "unavailable"}),
+        seen(said={"n2/api": {**API_WELL, "database": "unavailable"}}),
         Verdict(up=True, can_lose_a_node=True, reasons=("n2/api says that its database is 'unavailable'",)),
     ),
-    "nobody says how the database is": (
-        seen(databases={"n1/api": "", "n2/api": "", "n3/api": ""}),
+    "nobody says how what it needs is": (
+        seen(said={api: {} for api in APIS}),
         Verdict(
             up=False,
             can_lose_a_node=False,
             reasons=(
                 "no API process that takes requests says that its database is well",
-                "n1/api does not say how its database is",
-                "n2/api does not say how its database is",
-                "n3/api does not say how its database is",
+                "no API process that takes requests says that its journal is well",
+                *(
+                    f"{api} does not say how its database is and does not say how its journal is "
+                    "and does not say how its catalogue is"
+                    for api in APIS
+                ),
+            ),
+        ),
+    ),
+    "no API process knows prices": (
+        seen(said=dict.fromkeys(APIS, NO_CATALOGUE)),
+        Verdict(
+            up=False,
+            can_lose_a_node=False,
+            reasons=(
+                "no API process that takes requests says that its database is well",
+                "no API process that takes requests says that its journal is well",
+                *(f"{api} says that its catalogue is 'unavailable'" for api in APIS),
+            ),
+        ),
+    ),
+    "a journal member is dead": (
+        seen({"n3/journal": State.FAILING}),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=("n3/journal is failing", LOSS("n1", FEW_MEMBERS), LOSS("n2", FEW_MEMBERS)),
+        ),
+    ),
+    "the journal is held": (
+        seen(dict.fromkeys(JOURNALS, State.STOPPED), held=JOURNALS, said=dict.fromkeys(APIS, NO_JOURNAL)),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=(
+                BY_DATABASE,
+                "the journal has no quorum: 0 of 3 members can commit",
+                "no API process that takes requests says that its journal is well",
+                *(
+                    reason
+                    for node in ("n1", "n2", "n3")
+                    for reason in (
+                        f"{node}/journal is held on purpose",
+                        f"{node}/api says that its journal is 'unavailable'",
+                    )
+                ),
+            ),
+        ),
+    ),
+    "the journal chooses a leader": (
+        seen(roles={"n2/journal": Role.FOLLOWER}),
+        Verdict(up=True, can_lose_a_node=False, reasons=(BY_DATABASE, "the journal has no leader")),
+    ),
+    "database and journal are away": (
+        seen({"n1/postgres": State.FAILING, "n1/journal": State.FAILING, "n2/journal": State.UNRESPONSIVE}),
+        Verdict(
+            up=False,
+            can_lose_a_node=False,
+            reasons=(
+                "no PostgreSQL is primary: nothing can be written",
+                "the journal has no quorum: 1 of 3 members can commit",
+                "n1/journal is failing",
+                "n1/postgres is failing",
+                "n2/journal is unresponsive",
+            ),
+        ),
+    ),
+    "one worker is left": (
+        seen({"n1/worker": State.FAILING, "n2/worker": State.UNRESPONSIVE}),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=(
+                "n1/worker is failing",
+                "n2/worker is unresponsive",
+                LOSS("n3", "no worker that drains the journal"),
             ),
         ),
     ),
@@ -213,9 +307,10 @@ CASES = {
             up=False,
             can_lose_a_node=False,
             reasons=(
-                "no PostgreSQL is primary: nothing can be written",
                 "no API process takes requests",
                 "no door takes requests",
+                "no PostgreSQL is primary: nothing can be written",
+                "the journal has no quorum: 0 of 3 members can commit",
                 "nothing runs on n1",
                 "nothing runs on n2",
                 "nothing runs on n3",
@@ -231,7 +326,10 @@ def test_verdict(observation: Observation, verdict: Verdict) -> None:
     assert decide(observation) == verdict
 
 
-@pytest.mark.parametrize(("name", "code"), [("all is well", 0), ("a worker is dead", 1), ("no primary", 2)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("all is well", 0), ("no primary", 1), ("the journal is held", 1), ("database and journal are away", 2)],
+)
 def test_exit_code(name: str, code: int) -> None:
     """The exit code is 0 where all is well, 1 where it is degraded, 2 where it is down."""
     assert decide(CASES[name][0]).exit_code == code

@@ -16,7 +16,7 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, Service, programs_of
-from standfest.cluster.observation import Observation, Role, SeenService, State
+from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor
 from standfest.cluster.topology import Node
@@ -170,8 +170,8 @@ def _missing_order_plane(seen: Observation) -> str:
         return ""
     if not any(service.ready for _, service in apis):
         return f"no API process wants requests: {_unready(apis)}"
-    if not any(service.ready and service.database == "ok" for _, service in apis):
-        said = ", ".join(f"{name}: '{service.database or 'no answer'}'" for name, service in apis)
+    if not any(service.ready and service.dependencies.get("database") == "ok" for _, service in apis):
+        said = ", ".join(f"{name}: '{service.dependencies.get('database', 'no answer')}'" for name, service in apis)
         return f"no API process says that its database is well ({said})"
     return "" if any(service.ready for _, service in doors) else f"no door takes requests: {_unready(doors)}"
 
@@ -183,7 +183,12 @@ def _unready(found: Sequence[tuple[str, SeenService]]) -> str:
 def _missing_services(seen: Observation) -> str:
     everything = _expected(seen, *Kind)
     lagging = [name for name, service in everything if service.role is Role.REPLICA]
-    apart = [name for name, service in everything if service.kind is Kind.API and service.database != "ok"]
+    apart = [
+        f"{name} does not say that its {dependency} is well"
+        for name, service in everything
+        for dependency in DEPENDENCIES
+        if service.kind is Kind.API and service.dependencies.get(dependency) != "ok"
+    ]
     # A topology without API processes is a database cluster: its doors have nothing behind them.
     serving = any(service.kind is Kind.API for _, service in everything)
     unready = [(name, service) for name, service in everything if serving and not service.ready]
@@ -191,7 +196,7 @@ def _missing_services(seen: Observation) -> str:
         _not_running(everything)
         or "; ".join(f"no commit waits for {name} yet" for name in lagging)
         or _unready(unready)
-        or "; ".join(f"{name} does not reach its database" for name in apart)
+        or "; ".join(apart)
         or ("automatic failover is still switched off" if seen.paused else "")
     )
 

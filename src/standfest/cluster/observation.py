@@ -1,10 +1,14 @@
 """What was seen of a cluster at one moment: facts only, from which verdicts are drawn elsewhere."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from standfest.clients.supervisor import ProgramState
 from standfest.cluster.inventory import Kind
+
+DEPENDENCIES = ("database", "journal", "catalogue")
+"""What each API process needs, and is asked about."""
 
 
 class State(enum.StrEnum):
@@ -49,10 +53,8 @@ class SeenService:
     held: bool = False
     ready: bool = True
     """Whether it wants traffic: not so an API process that is draining, or a door that has none behind it."""
-    database: str = ""
-    """How an API process says that its database is, `ok` where it is well; empty where it did not say."""
-    journal: str = ""
-    """The same for the journal."""
+    dependencies: Mapping[str, str] = field(default_factory=dict)
+    """How an API process says that what it needs is, `ok` where it is well; without those that it did not name."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
 

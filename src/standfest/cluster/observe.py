@@ -38,10 +38,8 @@ class _Heard:
     """Service name to the reason why its answer does not count."""
     unready: dict[str, str] = field(default_factory=dict)
     """Service name to what it answered when it was asked whether it wants traffic, and said no."""
-    database: dict[str, str] = field(default_factory=dict)
-    """API process to what it said of its database."""
-    journal: dict[str, str] = field(default_factory=dict)
-    """API process to what it said of its journal."""
+    dependencies: dict[str, dict[str, str]] = field(default_factory=dict)
+    """API process to what it said of each thing that it needs."""
 
 
 async def observe(cluster: Cluster) -> Observation:
@@ -149,8 +147,7 @@ async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
     except (UnreachableError, msgspec.MsgspecError):
         return
     states = {each.name: each.state for each in health.dependencies}
-    heard.database[service.name] = states.get("database", "")
-    heard.journal[service.name] = states.get("journal", "")
+    heard.dependencies[service.name] = {"journal": "ok", **states}
 
 
 def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None) -> SeenNode:
@@ -177,8 +174,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role 
                 role=_role(service, heard, database_role) if state is State.RUNNING else None,
                 held=held,
                 ready=state is State.RUNNING and service.name not in heard.unready,
-                database=heard.database.get(service.name, ""),
-                journal=heard.journal.get(service.name, ""),
+                dependencies=heard.dependencies.get(service.name, {}),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )

@@ -9,7 +9,7 @@ from standfest.cluster.bringup import start_programs, started_service, write_con
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import hold, node_is_held, release
 from standfest.cluster.inventory import Kind, Service, programs_of
-from standfest.cluster.observation import Role, State
+from standfest.cluster.observation import Observation, Role, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import (
     crash_node,
@@ -125,7 +125,7 @@ async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progr
 
 
 async def release_service(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> None:
-    """Start a service again, held or not, and wait until it runs."""
+    """Start a service again, held or not, and wait until it runs: a member of etcd as far as it can by itself."""
     _refuse_supervisor(service)
     node = cluster.topology.node(service.node)
     home = cluster.node_home(node)
@@ -137,12 +137,22 @@ async def release_service(cluster: Cluster, service: Service, timeout_s: float, 
     await cluster.supervisor(node).start(service.program)
 
     async def missing() -> str:
-        seen = started_service(service, await observe(cluster))
-        return (
-            "" if seen.state is State.RUNNING else f"it is {seen.state}{': ' + seen.evidence if seen.evidence else ''}"
-        )
+        observation = await observe(cluster)
+        seen = started_service(service, observation)
+        alone = seen.state is State.UNRESPONSIVE and _quorum_is_held(service.kind, observation)
+        if seen.state is State.RUNNING or alone:
+            return ""
+        return f"it is {seen.state}{': ' + seen.evidence if seen.evidence else ''}"
 
     await until(service.full_name, missing, timeout_s, progress)
+
+
+def _quorum_is_held(kind: Kind, seen: Observation) -> bool:
+    """Whether so many members of an etcd are held that none of the others can commit."""
+    if kind.value not in _ETCDS:
+        return False
+    able = [service for node in seen.nodes for service in node.of_kind(kind) if not service.held]
+    return len(able) < len(seen.nodes) // 2 + 1
 
 
 def _refuse_supervisor(service: Service) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
-from standfest.redundancy.verdict import database_word
+from standfest.redundancy.gaps import running
+from standfest.redundancy.verdict import unwell_dependencies
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
             f"{members} of {len(etcd)} members can commit",
             "./standfest up",
         )
+    yield from _journal_findings(seen)
     primaries = [
         f"{node.name}/{service.name}"
         for node in seen.nodes
@@ -49,7 +51,7 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
         yield Finding("more than one primary database", evidence, "./standfest logs patroni")
     if not primaries:
         yield Finding(
-            "no primary database: no order can be written", _postgres_states(seen), "./standfest logs patroni"
+            "no primary database: no order can be confirmed", _postgres_states(seen), "./standfest logs patroni"
         )
     elif not any(service.role is Role.STANDBY for node in seen.nodes for service in node.services):
         yield Finding(
@@ -68,6 +70,23 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
         yield Finding("orders could be acknowledged on one copy", evidence, "./standfest up")
     if seen.paused:
         yield Finding("automatic failover is switched off", "Patroni says that it is paused", "./standfest up")
+
+
+def _journal_findings(seen: Observation) -> Iterator[Finding]:
+    members = running(seen.nodes, Kind.JOURNAL)
+    if len(members) < len(seen.nodes) // 2 + 1:
+        yield Finding(
+            "the journal has no quorum: no order is accepted while the database fails over",
+            f"{len(members)} of {len(seen.nodes)} members can commit",
+            "./standfest up",
+        )
+    elif not any(member.role is Role.LEADER for _, member in members):
+        evidence = "none of its members says that it leads"
+        yield Finding("the journal has no leader", evidence, "./standfest journal")
+    workers = [service for node in seen.nodes for service in node.of_kind(Kind.WORKER)]
+    if workers and not running(seen.nodes, Kind.WORKER):
+        evidence = f"none of {len(workers)} workers runs"
+        yield Finding("nobody drains the journal", evidence, "./standfest journal")
 
 
 def _postgres_states(seen: Observation) -> str:
@@ -109,9 +128,9 @@ def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]
         yield Finding(f"{full_name} is {service.state}", evidence, f"./standfest logs {full_name}")
     elif not service.ready and service.kind is Kind.API:
         yield Finding(f"{full_name} takes no requests", service.evidence, f"./standfest logs {full_name}")
-    elif service.kind is Kind.API and service.database != "ok":
-        evidence = f"its /v1/health {database_word(service)}"
-        yield Finding(f"{full_name} does not reach its database", evidence, f"./standfest logs {full_name}")
+    elif service.kind is Kind.API and (unwell := unwell_dependencies(service)):
+        evidence = f"its /v1/health {unwell}"
+        yield Finding(f"{full_name} does not reach all that it needs", evidence, f"./standfest logs {full_name}")
     elif service.role is Role.REPLICA:
         yield Finding(
             f"{full_name} does not protect orders (yet)",
