@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NoReturn
 
@@ -13,7 +13,9 @@ import pytest_asyncio
 
 from standfest.catalogue import clients, snapshot
 from standfest.catalogue.snapshot import Catalogue, CatalogueTooLarge
+from standfest.catalogue.snapshot_format import Position
 from standfest.storage.database import Database
+from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable
 from tests.integration.orders import pool_of, stock_product
 from tests.support.postgres import TestDatabase
@@ -55,6 +57,50 @@ async def running(catalogue: Catalogue) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 10) -> None:
+    """Asks until the answer is yes."""
+    deadline = Deadline.after(timeout_s)
+    while not await condition():
+        assert not deadline.passed, f"{what}: not within {timeout_s:g} s"
+        await asyncio.sleep(0.05)
+
+
+async def test_while_the_database_does_not_answer_nobody_waits_for_it(
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a refresh has failed, or took too long, asking for another says no at once; then it is yes again."""
+    asked = asyncio.Event()
+
+    async def hangs(catalogue: Catalogue) -> None:
+        asked.set()
+        await asyncio.sleep(60)
+
+    catalogue = Catalogue(pool)
+    async with running(catalogue):
+        assert await catalogue.refresh_now(timeout_s=5)
+        with monkeypatch.context() as broken:
+            broken.setattr(pool, "read", away)
+            await until(lambda: _answer(catalogue.failures > 0), "a refresh has failed")
+            assert not any(await asyncio.gather(*(_at_once(catalogue.refresh_now(60)) for _ in range(100))))
+        await until(catalogue.refresh_now, "it is refreshed again")
+    hanging = CountingCatalogue(pool)
+    monkeypatch.setattr(hanging, "refresh", lambda: hangs(hanging))
+    async with running(hanging):
+        await asked.wait()
+        assert not await hanging.refresh_now(timeout_s=0.1)
+        assert not await _at_once(hanging.refresh_now(60))
+
+
+async def _answer(value: bool) -> bool:
+    return value
+
+
+async def _at_once(answer: Awaitable[bool]) -> bool:
+    """The answer of what must not wait for a minute."""
+    async with asyncio.timeout(30):
+        return await answer
 
 
 def rename(connection: psycopg.Connection[tuple[object, ...]], sku: str, name: str) -> None:
@@ -200,7 +246,7 @@ async def test_a_refresh_that_fails_unexpectedly_does_not_end_the_refreshing(
             assert not await catalogue.refresh_now(timeout_s=5)
         assert "a" in catalogue.products
         assert catalogue.failures >= 1
-        assert await catalogue.refresh_now(timeout_s=5)
+        await until(catalogue.refresh_now, "it is refreshed again")
 
 
 async def test_after_another_server_took_over_everything_is_read_again(database: TestDatabase, pool: Database) -> None:
@@ -208,11 +254,13 @@ async def test_after_another_server_took_over_everything_is_read_again(database:
     stock_product(database, "a", 1)
     catalogue = Catalogue(pool)
     await catalogue.refresh()
-    catalogue._horizon = str(10**9)  # as if ids had been used up that never reached the new primary
+    catalogue._position = Position(
+        str(10**9), catalogue._position.server
+    )  # as if ids had been used up that never reached the new primary
     with psycopg.connect(database.dsn("standfest_owner")) as connection:
         rename(connection, "a", "after")
     await catalogue.refresh()
     assert names(catalogue) == {"a": "x"}  # the horizon alone does not show it
-    catalogue._horizon, catalogue._server = str(10**9), "127.0.22.2 15432 2026-01-01"
+    catalogue._position = Position(str(10**9), "127.0.22.2 15432 2026-01-01")
     await catalogue.refresh()
     assert names(catalogue) == {"a": "after"}

@@ -3,25 +3,31 @@
 A refresh reads the products that a transaction at or above the last *horizon* wrote: the oldest transaction
 that was running when the catalogue was last read. A change that commits late has a transaction id at or above
 it, so it is never skipped.
+
+What was read is kept on disk as well, where a file is given: a process starts from it, and needs no database then.
 """
 
 import asyncio
 import contextlib
 import hmac
-import time
-from collections.abc import Mapping
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 
+from standfest.catalogue.keeping import SnapshotKeeper
 from standfest.catalogue.keys import Client, hash_secret, parse_key
+from standfest.catalogue.moment import Moment, now_s
 from standfest.catalogue.products import page
+from standfest.catalogue.snapshot_file import SnapshotFile
+from standfest.catalogue.snapshot_format import Contents, KeyRecord, Position
 from standfest.domain.products import Product
 from standfest.errors import StandfestError
+from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.statements import statement
 from standfest.telemetry.failures import facts_of
@@ -52,15 +58,23 @@ class _Key(msgspec.Struct, frozen=True):
 class Catalogue:
     """What intake needs to know of products and clients. `run` keeps it fresh."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, snapshot: SnapshotFile | None = None) -> None:
+        """
+        Args:
+            database: where it is read; best a pool of its own, so that orders in a queue do not make it age.
+            snapshot: the file that `run` begins with and keeps up to date.
+        """
         self._database = database
+        self._keeper = None if snapshot is None else SnapshotKeeper(snapshot)
         self._products: dict[str, Product] = {}
         self._keys: dict[str, _Key] = {}
+        self._key_records: Sequence[KeyRecord] = ()
         self._key_rows: list[Any] = []
-        self._horizon = "0"
-        self._server = ""
-        self._fresh_at: float | None = None
+        self._position = Position("0", "")
+        self._read_at_s: float | None = None
+        self._revision = 0
         self._asked = asyncio.Event()
+        self._unanswered = False
         self._failures = 0
         self._waiting: asyncio.Future[bool] | None = None
 
@@ -72,12 +86,31 @@ class Catalogue:
     @property
     def age_s(self) -> float:
         """Seconds since the database was last asked and answered; infinite before the first time."""
-        return float("inf") if self._fresh_at is None else time.monotonic() - self._fresh_at
+        return math.inf if self._read_at_s is None else now_s() - self._read_at_s
 
     @property
     def failures(self) -> int:
         """Refreshes of `run` that failed since the process began."""
         return self._failures
+
+    @property
+    def keeper(self) -> SnapshotKeeper | None:
+        """What keeps it on disk, where anything does."""
+        return self._keeper
+
+    @property
+    def revision(self) -> int:
+        """Grows with each change since the process began; what it began with is 0."""
+        return self._revision
+
+    @property
+    def read_at_s(self) -> float | None:
+        """When the database was last asked and answered, on the clock of `now_s`; None before the first time."""
+        return self._read_at_s
+
+    def contents(self) -> Contents:
+        """What is kept on disk: all there is now."""
+        return Contents(tuple(self._products.values()), self._key_records, self._position, Moment.ago(self.age_s))
 
     def authenticate(self, bearer: str) -> Client | None:
         """The client whose valid key this is; takes the same time however much of a wrong secret is right."""
@@ -93,20 +126,75 @@ class Catalogue:
     async def refresh_now(self, timeout_s: float = 1.0) -> bool:
         """Waits for a refresh that begins after this call; all who ask meanwhile share it.
 
+        While the database is known not to answer nobody waits: a refresh is asked for, and the answer is no.
+
         Returns:
             Whether the catalogue is now at least as new as this call.
         """
+        self._asked.set()
+        if self._unanswered:
+            return False
         if self._waiting is None:
             self._waiting = asyncio.get_running_loop().create_future()
-            self._asked.set()
         done, _ = await asyncio.wait({self._waiting}, timeout=timeout_s)
+        if not done:
+            self._unanswered = True
         return any(future.result() for future in done)
 
     async def run(self) -> None:
-        """Refreshes about every second, sooner where `refresh_now` asks, until it is cancelled.
+        """Begins with what is on disk and refreshes about every second, sooner where `refresh_now` asks.
 
-        A refresh that fails is logged and counted; the catalogue stays as it was, and ages.
+        It goes on until it is cancelled. A refresh that fails is logged and counted; the catalogue stays as it was,
+        and ages.
         """
+        if self._keeper is None:
+            await self._keep_fresh()
+            return
+        await self._load(self._keeper)
+        keeping = asyncio.create_task(self._keeper.run(self))
+        refreshing = asyncio.create_task(self._keep_fresh())
+        try:
+            done, _ = await asyncio.wait({keeping, refreshing}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            keeping.cancel()
+            refreshing.cancel()
+            await asyncio.wait({keeping, refreshing})
+
+    async def refresh(self) -> None:
+        """Reads what changed since the last time.
+
+        Raises:
+            DatabaseUnavailable: the catalogue stays as it was.
+            CatalogueTooLarge: beyond what is kept in memory.
+        """
+        began = now_s()
+        deadline_s = _REFRESH_DEADLINE_S
+        if self.age_s > _STALE_S:
+            await self.ask(_REFRESH_DEADLINE_S)  # so that no frozen server holds this for the longer deadline
+            deadline_s = _LOAD_DEADLINE_S
+        async with self._database.read(deadline_s) as connection, _heard(connection) as heard:
+            cursor = await connection.execute(statement("catalogue/snapshot_position"))
+            ((horizon, server),) = await cursor.fetchall()
+            await self._read_keys(connection)
+            heard()
+            if server == self._position.server:
+                await self._read_changed(connection, heard)
+            else:
+                await self._read_all(connection, heard)
+        self._position, self._read_at_s, self._unanswered = Position(horizon, server), began, False
+
+    async def ask(self, deadline_s: float) -> None:
+        """Asks the database whether it is there, over the catalogue's connections: orders do not hold it up.
+
+        Raises:
+            DatabaseUnavailable: it does not answer, or not in time.
+        """
+        async with self._database.read(deadline_s) as connection:
+            await connection.execute("SELECT 1")
+
+    async def _keep_fresh(self) -> None:
         while True:
             self._asked.clear()
             waiting, self._waiting = self._waiting, None
@@ -121,72 +209,100 @@ class Catalogue:
                 async with asyncio.timeout(REFRESH_INTERVAL_S - SPACING_S):
                     await self._asked.wait()
 
-    async def refresh(self) -> None:
-        """Reads what changed since the last time.
-
-        Raises:
-            DatabaseUnavailable: the catalogue stays as it was.
-            CatalogueTooLarge: beyond what is kept in memory.
-        """
-        began = time.monotonic()
-        deadline_s = _REFRESH_DEADLINE_S if self.age_s < _STALE_S else _LOAD_DEADLINE_S
-        async with self._database.read(deadline_s) as connection:
-            cursor = await connection.execute(statement("catalogue/snapshot_position"))
-            ((horizon, server),) = await cursor.fetchall()
-            await self._read_keys(connection)
-            if server == self._server:
-                await self._read_changed(connection)
-            else:
-                self._products = await _read_all(connection)
-        self._horizon, self._server, self._fresh_at = horizon, server, began
+    async def _load(self, keeper: SnapshotKeeper) -> None:
+        loaded = await keeper.load()
+        if loaded is None:
+            return
+        contents, age_s = loaded
+        self._products = {product.sku: product for product in contents.products}
+        self._key_records, self._keys = contents.keys, _by_id(contents.keys)
+        self._position = contents.position
+        self._read_at_s = None if age_s == math.inf else now_s() - age_s
 
     async def _refresh_or_report(self) -> bool:
         try:
             await self.refresh()
         except (psycopg.Error, StandfestError, msgspec.MsgspecError) as error:
             self._failures += 1
+            self._unanswered = True
             _log.warning("catalogue_not_refreshed", age_s=round(self.age_s, 1), **facts_of(error))
             return False
         return True
 
-    async def _read_changed(self, connection: AsyncConnection[Any]) -> None:
+    async def _read_changed(self, connection: Connection, heard: Callable[[], None]) -> None:
         """Takes over what was written at or above the horizon, page by page in the order of (transaction, id)."""
-        position = {"transaction_id": self._horizon, "id": 0, "limit": PAGE}
+        position = {"transaction_id": self._position.horizon, "id": 0, "limit": PAGE}
         while True:
             cursor = await connection.execute(statement("catalogue/changed_products"), position)
             rows = await cursor.fetchall()
+            heard()
             for row in rows:
                 product = Product(*row[:-1])
-                self._products[product.sku] = product
+                if self._products.get(product.sku) != product:
+                    self._products[product.sku] = product
+                    self._revision += 1
             _require_bound(self._products)
             if len(rows) < PAGE:
                 return
             position |= {"transaction_id": rows[-1][-1], "id": rows[-1][0]}
 
-    async def _read_keys(self, connection: AsyncConnection[Any]) -> None:
+    async def _read_all(self, connection: Connection, heard: Callable[[], None]) -> None:
+        """Takes over every product, page by page in one snapshot."""
+        products: dict[str, Product] = {}
+        same = self._position.server != ""  # what was read once, if only nothing
+        after_id: int | None = 0
+        while after_id is not None:
+            part = await page(connection, after_id, PAGE)
+            heard()
+            for product in part.products:
+                same = same and self._products.get(product.sku) == product
+                products[product.sku] = product
+            _require_bound(products)
+            after_id = part.next_id
+        if not same or len(products) != len(self._products):
+            self._products = products
+            self._revision += 1
+
+    async def _read_keys(self, connection: Connection) -> None:
         cursor = await connection.execute(statement("catalogue/valid_keys"), {"limit": KEYS_MAX + 1})
         rows = await cursor.fetchall()
         if len(rows) > KEYS_MAX:
             raise CatalogueTooLarge(f"more than {KEYS_MAX} valid keys: revoke those that are not used")
         if rows != self._key_rows:
-            clients: dict[UUID, Client] = {}
-            keys = {}
-            for key_id, secret_hash, client_id, name, scopes in rows:
-                client = clients.setdefault(client_id, Client(client_id, name, frozenset(scopes)))
-                keys[key_id] = _Key(secret_hash, client)
-            self._keys, self._key_rows = keys, rows
+            records = tuple(
+                KeyRecord(key_id, secret_hash, client_id, name, tuple(scopes))
+                for key_id, secret_hash, client_id, name, scopes in rows
+            )
+            if records != self._key_records:
+                self._key_records, self._keys = records, _by_id(records)
+                self._revision += 1
+            self._key_rows = rows
 
 
-async def _read_all(connection: AsyncConnection[Any]) -> dict[str, Product]:
-    """Every product, page by page in one snapshot."""
-    products: dict[str, Product] = {}
-    after_id: int | None = 0
-    while after_id is not None:
-        part = await page(connection, after_id, PAGE)
-        products.update((product.sku, product) for product in part.products)
-        _require_bound(products)
-        after_id = part.next_id
-    return products
+@contextlib.asynccontextmanager
+async def _heard(connection: Connection) -> AsyncIterator[Callable[[], None]]:
+    """Abandons the connection where nothing is heard from it for a while; call what it gives after each answer."""
+    clock = asyncio.get_running_loop()
+    alarm = clock.call_later(_REFRESH_DEADLINE_S, connection.abandon)
+
+    def heard() -> None:
+        nonlocal alarm
+        alarm.cancel()
+        alarm = clock.call_later(_REFRESH_DEADLINE_S, connection.abandon)
+
+    try:
+        yield heard
+    finally:
+        alarm.cancel()
+
+
+def _by_id(records: Sequence[KeyRecord]) -> dict[str, _Key]:
+    clients: dict[UUID, Client] = {}
+    keys = {}
+    for record in records:
+        client = Client(record.client_id, record.client_name, frozenset(record.scopes))
+        keys[record.id] = _Key(record.secret_hash, clients.setdefault(record.client_id, client))
+    return keys
 
 
 def _require_bound(products: Mapping[str, Product]) -> None:
