@@ -17,9 +17,11 @@ COMMANDS = {
     "logs": "standfest.cli.logs:logs",
     "node": "standfest.cli.hold:node",
     "service": "standfest.cli.hold:service",
+    "recover": "standfest.cli.recover:recover_command",
     "client": "standfest.cli.client:client",
     "replay": "standfest.cli.replay:replay",
     "demo": "standfest.cli.demo:demo",
+    "drill": "standfest.cli.drill:drill",
     "serve": "standfest.cli.serve:serve",
 }
 """Command to `module:object`. A module is imported when its command is used, so that each starts quickly."""
