@@ -174,31 +174,6 @@ def test_no_password_is_on_a_command_line() -> None:
     )
 
 
-def test_only_what_may_be_repeated_is_sent_twice() -> None:
-    """Reads and requests with an Idempotency-Key go to the back end that tries again; all else is sent once."""
-    lines = [line.strip() for line in rendered("n1")["door.cfg"].splitlines()]
-    once = lines.index("backend once")
-    repeatable = lines.index("backend repeatable")
-    assert "use_backend repeatable if only_reads or has_key" in lines
-    assert {"retries 2", "retry-on conn-failure", "option redispatch 1"} <= set(lines[repeatable:once])
-    assert "retries 0" in lines[once:]
-
-
-def test_a_door_knows_every_api_process() -> None:
-    """Both back ends of each door have every API process of the cluster, checked once and tracked once."""
-    topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
-    servers = [line.split() for line in rendered("n2", topology)["door.cfg"].splitlines() if "server n" in line]
-    assert len(servers) == 12
-    assert sum(server[-1] == "check" for server in servers) == 6
-
-
-def test_the_door_does_not_log_who_ordered_what() -> None:
-    """The log's format has neither client addresses nor query strings nor header contents."""
-    formats = [line for line in rendered("n1")["door.cfg"].splitlines() if "log-format" in line]
-    assert len(formats) == 1
-    assert not any(name in formats[0] for name in ("%ci", "%HU", "%HQ", "%hr", "%r "))
-
-
 @pytest.mark.parametrize("name", ["api.toml", "worker.toml"])
 def test_the_order_plane_is_told_all_it_needs(name: str) -> None:
     """The order plane's file names every database server and only files with secrets, never a secret."""

@@ -1,7 +1,8 @@
 """A door's configuration: one HAProxy process with an address of its own in front of every API process.
 
-Options: the configuration manual of HAProxy 2.6. What is a repeat's risk decides the routes: a request is sent to
-another API process only where it carries an Idempotency-Key or only reads, and only when no connection came about.
+Options: the configuration manual of HAProxy 2.6; what was tried and what the traps are: docs/decisions/0008. A request
+that carries an Idempotency-Key, or only reads, is sent to another API process when its own breaks off, cannot be
+connected to, or is taken out of rotation; everything else only where no connection came about, so nothing was sent.
 """
 
 import json
@@ -10,20 +11,30 @@ from standfest.cluster.inventory import Kind, Service, services_of
 from standfest.cluster.topology import Door
 from standfest.redundancy.site import Site
 
-CHECK_INTERVAL_MS = 300
-"""With two failures needed, a frozen API process is out of rotation within a second."""
-
+CHECK_INTERVAL_MS = 200
 CHECK_TIMEOUT_MS = 300
-CHECK_AGAIN_MS = 50
+CHECK_AGAIN_MS = 20
+CHECK_FAILURES = 2
 
-_CLIENTS_MAX = 2000
-_REQUESTS_PER_API_MAX = 256
-"""What one API process works on at a time; the rest waits in the door's queue, where it can still go elsewhere."""
+OUT_OF_ROTATION_MS = CHECK_INTERVAL_MS + CHECK_FAILURES * CHECK_TIMEOUT_MS + CHECK_AGAIN_MS
+"""An API process that freezes is out of rotation at the latest after this; one whose event loop is busy for
+CHECK_INTERVAL_MS less stays in."""
+
+_CLIENTS_MAX = 4096
+_REQUESTS_PER_API_MAX = 512
+"""What one API process gets at a time from one door: two doors together stay within what it holds. While database
+and journal leader are both away, orders are held for 4 s: 400 orders a second are then 1,600 under way, and as
+many again through the other door, by clients that do not wait so long."""
+
+_ONCE_PER_API_MAX = 32
+_QUEUE_PER_API_MAX = 256
+_BUFFER_BYTES = 65536
+"""A request larger than this, less 1 KiB, cannot be sent a second time: it holds orders of some 1,000 lines."""
 
 _QUEUE_TIMEOUT_S = 2
 _CONNECT_TIMEOUT_MS = 500
 _SERVER_TIMEOUT_S = 10
-"""Above every deadline that an API process sets itself."""
+"""Above every deadline that an API process sets itself. A shorter one would send slow requests again and again."""
 
 _CLIENT_TIMEOUT_S = 30
 _REQUEST_TIMEOUT_S = 10
@@ -33,17 +44,19 @@ _HARD_STOP_S = 30
 
 _PROBLEMS = "https://standfest.example/problems/"
 
+_MAY_HAVE_HAPPENED = "No API process answered; it may have happened. Repeat it with the same key."
 _FAILURES = {
     400: ("invalid-request", "The request is not valid HTTP."),
     408: ("invalid-request", "The request did not arrive in time."),
     502: ("outcome-unknown", "The connection broke after the request was sent; repeat it with the same key."),
-    503: (
-        "unavailable",
-        "Nobody takes requests at the moment; nothing was attempted. Repeat with the same key.",
-    ),
+    503: ("outcome-unknown", _MAY_HAVE_HAPPENED),
     504: ("outcome-unknown", "No answer came in time; repeat the request with the same key."),
 }
-"""What the door itself answers, as problem documents like all others."""
+"""What the door itself answers, as problem documents like all others. HAProxy's own 503 also comes where a request
+was sent, broke, and found nobody for the repeat: it leaves as 504."""
+
+_ANSWERED_BY = "X-Answered-By"
+_NOBODY = "Nobody takes requests at the moment; nothing was attempted. Repeat with the same key."
 
 
 def render_door(site: Site, door: Door) -> str:
@@ -54,16 +67,8 @@ def render_door(site: Site, door: Door) -> str:
         _global(),
         _defaults(),
         _frontend(door),
-        _backend(
-            "repeatable",
-            f"retries 2\n    retry-on conn-failure\n    option redispatch 1\n{_checks()}",
-            [f"    server {name} {service.address} check" for name, service in apis],
-        ),
-        _backend(
-            "once",
-            "retries 0",
-            [f"    server {name} {service.address} track repeatable/{name}" for name, service in apis],
-        ),
+        _repeatable(apis),
+        _once(apis),
         _statistics(stats, site.passwords["door-stats"]),
     ]
     return "\n".join(blocks)
@@ -79,8 +84,7 @@ def _global() -> str:
     maxconn {_CLIENTS_MAX}
     nbthread 1
     hard-stop-after {_HARD_STOP_S}s
-    # A request larger than one buffer cannot be sent a second time.
-    tune.bufsize 32768
+    tune.bufsize {_BUFFER_BYTES}
     log stdout format raw daemon notice
 """
 
@@ -102,22 +106,32 @@ def _defaults() -> str:
         f"    timeout check {CHECK_TIMEOUT_MS}ms",
     ]
     for status, (slug, detail) in _FAILURES.items():
-        problem = json.dumps({"type": _PROBLEMS + slug, "title": slug, "status": status, "detail": detail})
-        retry = " hdr Retry-After 1" if status == 503 else ""
-        lines.append(f"    http-error status {status} content-type application/problem+json string '{problem}'{retry}")
+        problem = _problem(504 if status == 503 else status, slug, detail)
+        lines.append(f"    http-error status {status} {problem} hdr {_ANSWERED_BY} door")
     return "\n".join(lines) + "\n"
 
 
+def _problem(status: int, slug: str, detail: str) -> str:
+    problem = json.dumps({"type": _PROBLEMS + slug, "title": slug, "status": status, "detail": detail})
+    return f"content-type application/problem+json string '{problem}'"
+
+
 def _frontend(door: Door) -> str:
-    hidden = json.dumps({"type": f"{_PROBLEMS}not-found", "title": "not-found", "status": 404})
+    hidden = _problem(404, "not-found", "There is nothing here.")
+    nobody = _problem(503, "unavailable", _NOBODY)
     return f"""frontend orders
     bind {door.address}:{door.port}
-    # The whole body first: an API process never waits for a slow client.
+    # The whole body first: an API process never waits for a slow client, and only a whole request can be repeated.
     option http-buffer-request
+    # A reload closes a kept connection with an answer, never under a request that is on its way.
+    option idle-close-on-response
     unique-id-format %[uuid]
     http-request set-header X-Request-Id %[unique-id] unless {{ req.hdr(X-Request-Id) -m found }}
     # Measurements are for operators, who ask each process by itself.
-    http-request return status 404 content-type application/problem+json string '{hidden}' if {{ path /metrics }}
+    http-request return status 404 {hidden} if {{ path /metrics }}
+    # In a worker that is stopping no server counts as usable, though all of them still are used.
+    http-request return status 503 {nobody} hdr Retry-After 1 if {{ nbsrv(repeatable) eq 0 }} !{{ stopping }}
+    http-after-response set-status 504 reason "Gateway Timeout" if {{ status 503 }} {{ res.hdr({_ANSWERED_BY}) door }}
     acl only_reads method GET HEAD OPTIONS
     acl has_key req.hdr(Idempotency-Key) -m found
     use_backend repeatable if only_reads or has_key
@@ -125,22 +139,37 @@ def _frontend(door: Door) -> str:
 """
 
 
-def _checks() -> str:
-    return f"""    option httpchk GET /readyz
-    http-check expect status 200
-    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms \
-fall 2 rise 1"""
+def _repeatable(apis: list[tuple[str, Service]]) -> str:
+    servers = "\n".join(f"    server {name} {service.address} check" for name, service in apis)
+    return f"""backend repeatable
+    balance random(2)
+    retries 3
+    # No status and no response-timeout: what was shed would come back as more load, what is slow as more of it.
+    retry-on conn-failure empty-response junk-response
+    option redispatch 1
+    option httpchk GET /readyz
+    # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
+    http-check expect status 200 error-status L7OKC
+    default-server maxconn {_REQUESTS_PER_API_MAX} maxqueue {_QUEUE_PER_API_MAX}
+    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
+    # What a frozen process holds is broken off, and thereby sent to another one.
+    default-server fall {CHECK_FAILURES} rise 1 on-marked-down shutdown-sessions
+{servers}
+"""
 
 
-def _backend(name: str, retries: str, servers: list[str]) -> str:
-    lines = [
-        f"backend {name}",
-        "    balance random(2)",
-        f"    default-server maxconn {_REQUESTS_PER_API_MAX} maxqueue {_REQUESTS_PER_API_MAX}",
-        f"    {retries}",
-        *servers,
-    ]
-    return "\n".join(lines) + "\n"
+def _once(apis: list[tuple[str, Service]]) -> str:
+    servers = "\n".join(f"    server {name} {service.address} track repeatable/{name}" for name, service in apis)
+    return f"""backend once
+    balance random(2)
+    retries 3
+    retry-on conn-failure
+    option redispatch 1
+    # On a kept connection that the server is closing nobody knows whether it was sent.
+    http-reuse never
+    default-server maxconn {_ONCE_PER_API_MAX} maxqueue {_QUEUE_PER_API_MAX}
+{servers}
+"""
 
 
 def _statistics(address: str, password: str) -> str:

@@ -1,0 +1,77 @@
+"""An API process without a database: the product's own server, edge and readiness around an answer from memory.
+
+As a process: `python -m tests.support.stand_in HOST:PORT FILE WORK_MS`; each order's key is appended to FILE as the
+work on it begins, so that a test sees how often it was attempted, and where.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from standfest.catalogue.snapshot import Catalogue
+from standfest.interfaces.api.edge import Edge, Receive, Scope, Send
+from standfest.interfaces.api.metrics import ApiMetrics
+from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.server import listen, serve
+from standfest.interfaces.api.services import Limits
+from standfest.storage.connection import DatabaseSettings, Host
+from standfest.storage.database import Database
+
+
+class StandIn:
+    """An ASGI app that takes every order after so much time, whatever is in it."""
+
+    def __init__(self, name: str, keys: Path, work_s: float) -> None:
+        self.readiness: Readiness | None = None
+        self._name = name
+        self._keys = keys.open("a", buffering=1)
+        self._work_s = work_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        assert self.readiness is not None
+        if scope["path"] == "/readyz":
+            reason = self.readiness.reason
+            await _send(send, 200 if reason is None else 503, reason or "ready")
+            return
+        more = True
+        while more:
+            more = (await receive()).get("more_body", False)
+        key = dict(scope["headers"]).get(b"idempotency-key", b"").decode()
+        self._keys.write(f"{scope['method']} {key}\n")
+        await asyncio.sleep(self._work_s)
+        await _send(send, 201, json.dumps({"id": key, "status": "confirmed", "by": self._name}))
+
+
+async def _send(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def run(address: str, keys: Path, work_s: float) -> None:
+    """Serves until SIGTERM, as an API process does."""
+    host, port = address.split(":")
+    app = StandIn(address, keys, work_s)
+    nowhere = Database(DatabaseSettings((Host(host, 1),), "none", "none", "none"))
+    readiness = app.readiness = Readiness(Limits.loop_lag_max_s, lambda: False)
+    edge = Edge(app, readiness, ApiMetrics(Catalogue(nowhere), readiness), Limits.in_flight_max)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await serve(edge, listen(host, int(port)), stop)
+
+
+def main(arguments: list[str]) -> Any:
+    """The command line."""
+    address, keys, work_ms = arguments
+    uvloop.run(run(address, Path(keys), int(work_ms) / 1000))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,92 @@
+"""Rendering of the doors. What HAProxy makes of it is asked in the integration tests."""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from standfest.cluster.binaries import Binaries
+from standfest.cluster.home import Home
+from standfest.cluster.secrets import Secrets
+from standfest.cluster.topology import LOCAL, Topology
+from standfest.interfaces.api.server import DRAIN_S
+from standfest.interfaces.api.services import Limits
+from standfest.redundancy.haproxy import (
+    CHECK_INTERVAL_MS,
+    CHECK_TIMEOUT_MS,
+    OUT_OF_ROTATION_MS,
+    render_door,
+)
+from standfest.redundancy.site import Site
+
+HOME = Home(Path("/home/operator/.standfest"))
+BINARIES = Binaries(Path("/v/python"), Path("/usr/bin/etcd"), Path("/usr/sbin/haproxy"), Path("/pg/bin"), 18)
+
+
+def door(topology: Topology = LOCAL) -> str:
+    """The first door's configuration."""
+    node = topology.nodes[0]
+    site = Site(topology, node, HOME.node(node.name), Secrets(HOME.secrets), {"door-stats": "secret"}, BINARIES)
+    return render_door(site, topology.doors[0])
+
+
+def test_only_what_may_be_repeated_is_sent_twice() -> None:
+    """Reads and requests with an Idempotency-Key go to the back end that sends again what broke; all else goes
+    elsewhere only where nothing was sent, which no kept connection can tell."""
+    lines = [line.strip() for line in door().splitlines()]
+    repeatable, once = lines.index("backend repeatable"), lines.index("backend once")
+    assert "use_backend repeatable if only_reads or has_key" in lines
+    assert "default_backend once" in lines
+    assert "retry-on conn-failure empty-response junk-response" in lines[repeatable:once]
+    assert {"retry-on conn-failure", "http-reuse never"} <= set(lines[once:])
+    assert "shutdown-sessions" not in " ".join(lines[once:])
+
+
+def test_nothing_slow_or_shed_is_sent_again() -> None:
+    """A door repeats neither on a status nor on a timeout, which would turn overload into more of it."""
+    repeated = [line for line in door().splitlines() if line.strip().startswith("retry-on")]
+    assert len(repeated) == 2
+    assert not any(cause in line for line in repeated for cause in ("timeout", "429", "50", "all-"))
+
+
+def test_a_door_says_not_attempted_only_where_nothing_was_sent() -> None:
+    """Its own 503 may stand for a repeat that found nobody: the problem is that the outcome is not known."""
+    text = door()
+    own = [line for line in text.splitlines() if "http-error status 503" in line]
+    assert len(own) == 1
+    assert "problems/outcome-unknown" in own[0]
+    nobody = [line for line in text.splitlines() if "problems/unavailable" in line]
+    assert len(nobody) == 1
+    assert nobody[0].endswith("if { nbsrv(repeatable) eq 0 } !{ stopping }")
+
+
+def test_a_frozen_process_is_out_of_rotation_within_a_second() -> None:
+    """The longest time until a door has noticed leaves room for the repeat; a loop busy for 300 ms is not frozen."""
+    assert OUT_OF_ROTATION_MS <= 900
+    assert OUT_OF_ROTATION_MS - CHECK_INTERVAL_MS >= 300
+
+
+def test_a_process_that_ends_serves_on_until_the_doors_have_seen_it() -> None:
+    """It is unready for several check intervals before it takes no more connections."""
+    assert DRAIN_S * 1000 >= 3 * (CHECK_INTERVAL_MS + CHECK_TIMEOUT_MS)
+
+
+def test_two_doors_stay_within_what_an_api_process_holds() -> None:
+    """Both doors together never send an API process more than it takes, whatever waits in their queues."""
+    servers = re.findall(r"default-server maxconn (\d+)", door())
+    assert len(LOCAL.doors) * int(servers[0]) <= Limits.in_flight_max
+
+
+def test_a_door_knows_every_api_process() -> None:
+    """Both back ends of each door have every API process of the cluster, checked once and tracked once."""
+    topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
+    servers = [line.split() for line in door(topology).splitlines() if "server n" in line]
+    assert len(servers) == 12
+    assert sum(server[-1] == "check" for server in servers) == 6
+
+
+def test_the_door_does_not_log_who_ordered_what() -> None:
+    """The log's format has neither client addresses nor query strings nor header contents."""
+    formats = [line for line in door().splitlines() if "log-format" in line]
+    assert len(formats) == 1
+    assert not any(name in formats[0] for name in ("%ci", "%HU", "%HQ", "%hr", "%r "))
