@@ -1,7 +1,9 @@
-"""`standfest node` and `standfest service`: hold on purpose, and start again."""
+"""`standfest node` and `standfest service`: hold on purpose, start again, restart, and reload a door."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import TypeVar
 
 import click
 
@@ -10,6 +12,7 @@ from standfest.cli.output import as_json, print_json, progress
 from standfest.cluster.binaries import find_binaries
 from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.inventory import find_service
+from standfest.cluster.renewal import Renewed, reload_door, restart_service
 from standfest.cluster.secrets import Secrets, generate
 from standfest.cluster.takedown import hold_node, hold_service, release_node, release_service
 from standfest.cluster.waiting import Progress
@@ -17,20 +20,21 @@ from standfest.cluster.waiting import Progress
 _crash = click.option("--crash", is_flag=True, help="Kill at once, as a loss of power would, instead of stopping.")
 _timeout = click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait.")
 
-Action = Callable[[Cluster, Progress], Awaitable[None]]
+Done = TypeVar("Done")
+Action = Callable[[Cluster, Progress], Awaitable[Done]]
 
 
-def _run(action: Action) -> None:
+def _run(action: Action[Done]) -> Done:
     """Do one thing to the cluster while no other command changes it."""
     home, topology = existing_home()
 
-    async def act() -> None:
+    async def act() -> Done:
         async with connected(home, topology) as cluster:
             with progress() as steps:
-                await action(cluster, steps)
+                return await action(cluster, steps)
 
     with home.locked():
-        asyncio.run(act())
+        return asyncio.run(act())
 
 
 def _say(as_json: bool, name: str, held: bool) -> None:
@@ -82,7 +86,7 @@ def node_start(name: str, timeout_s: float, as_json: bool) -> None:
 
 @click.group()
 def service() -> None:
-    """Hold one service down on purpose, or start it again.
+    """Hold one service down on purpose, start it again, restart it, or reload a door.
 
     PostgreSQL and its Patroni are held together, whichever is named: Patroni alone would start PostgreSQL again, and
     PostgreSQL alone would have nobody who watches it.
@@ -121,3 +125,53 @@ def service_start(full_name: str, timeout_s: float, as_json: bool) -> None:
 
     _run(act)
     _say(as_json, full_name, held=False)
+
+
+@service.command(
+    "restart", epilog="\b\nExamples:\n  standfest service restart n1/api\n  standfest service restart n2/journal"
+)
+@click.argument("full_name", metavar="NODE/NAME")
+@_timeout
+@as_json
+def service_restart(full_name: str, timeout_s: float, as_json: bool) -> None:
+    """Stop a service in good order, start it again and wait until it runs.
+
+    `postgres` and `patroni` of a node restart together; on the primary's node another one takes over first.
+    """
+
+    async def act(cluster: Cluster, steps: Progress) -> Renewed:
+        return await restart_service(cluster, find_service(cluster.topology, full_name), timeout_s, steps)
+
+    renewed = _run(act)
+    if as_json:
+        print_json(asdict(renewed))
+    else:
+        click.echo(f"{full_name} was restarted: process {renewed.pid_before or 'none'} before, {renewed.pid} now")
+
+
+@service.command("reload", epilog="\b\nExample:\n  standfest service reload n1/door")
+@click.argument("full_name", metavar="NODE/door")
+@as_json
+def service_reload(full_name: str, as_json: bool) -> None:
+    """Have a door take up its configuration, rendered anew from the topology, without refusing a connection.
+
+    HAProxy checks the configuration first; where it does not pass, the door goes on with the one that it has.
+    """
+
+    async def act(cluster: Cluster, steps: Progress) -> Renewed:
+        topology = cluster.topology
+        door = find_service(topology, full_name)
+        node = topology.node(door.node)
+        binaries = find_binaries(topology.postgres.bin_dir)
+        files = rendered(cluster.home, topology, node, binaries)
+        configuration = files.get(cluster.node_home(node).config / "door.cfg", "")
+        return await reload_door(cluster, door, configuration, binaries, steps)
+
+    renewed = _run(act)
+    if as_json:
+        print_json(asdict(renewed))
+    else:
+        click.echo(
+            f"{full_name} took up its configuration: process {renewed.pid} takes connections, "
+            f"{renewed.pid_before} ends once its clients have gone"
+        )

@@ -15,7 +15,7 @@ from standfest.cluster.database import set_up_database
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.home import write_private
-from standfest.cluster.inventory import Kind, Service, programs_of
+from standfest.cluster.inventory import Kind, programs_of
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor
@@ -223,9 +223,3 @@ def _contains(current: object, wanted: object) -> bool:
     if isinstance(wanted, Mapping):
         return isinstance(current, Mapping) and all(_contains(current.get(key), wanted[key]) for key in wanted)
     return current == wanted
-
-
-def started_service(service: Service, seen: Observation) -> SeenService:
-    """The service as it was seen."""
-    node = next(node for node in seen.nodes if node.name == service.node)
-    return next(each for each in node.services if each.name == service.name)

@@ -42,7 +42,7 @@ def processes_of(home: NodeHome) -> list[NodeProcess]:
     postmasters = {own.process.pid for own in found if own.program == Kind.POSTGRES}
     if postmasters:
         # A postmaster's children show titles of their own; those that outlive it end by themselves.
-        found += [NodeProcess(POSTGRES_CHILD, each) for each in psutil.process_iter() if _parent(each) in postmasters]
+        found += [NodeProcess(POSTGRES_CHILD, each) for each in psutil.process_iter() if parent_of(each) in postmasters]
     return sorted(found, key=_age)
 
 
@@ -63,7 +63,8 @@ def _recognised(process: psutil.Process, home: NodeHome) -> NodeProcess | None:
     return NodeProcess(program, process) if program is not None else None
 
 
-def _parent(process: psutil.Process) -> int | None:
+def parent_of(process: psutil.Process) -> int | None:
+    """Pid of the process that started it; None where it has ended."""
     try:
         return process.ppid()
     except psutil.NoSuchProcess:

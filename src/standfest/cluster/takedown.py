@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from standfest.cluster.binaries import Binaries
-from standfest.cluster.bringup import start_programs, started_service, write_configuration
+from standfest.cluster.bringup import start_programs, write_configuration
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import hold, node_is_held, release
 from standfest.cluster.inventory import Kind, Service, programs_of
-from standfest.cluster.observation import Observation, Role, State
+from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import (
     crash_node,
@@ -112,7 +112,7 @@ async def release_node(
 
 async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progress: Progress) -> None:
     """Hold a service down until it is started again; PostgreSQL and its Patroni only go together."""
-    _refuse_supervisor(service)
+    refuse_supervisor(service)
     node = cluster.topology.node(service.node)
     await supervisor_answers(cluster, node)  # alive and silent it would start again what others stop
     hold(cluster.node_home(node), service.program)
@@ -126,7 +126,7 @@ async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progr
 
 async def release_service(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> None:
     """Start a service again, held or not, and wait until it runs: a member of etcd as far as it can by itself."""
-    _refuse_supervisor(service)
+    refuse_supervisor(service)
     node = cluster.topology.node(service.node)
     home = cluster.node_home(node)
     if node_is_held(home):
@@ -135,16 +135,33 @@ async def release_service(cluster: Cluster, service: Service, timeout_s: float, 
         raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: ./standfest up")
     release(home, service.program)
     await cluster.supervisor(node).start(service.program)
+    await until_running(cluster, service, timeout_s, progress)
+
+
+async def until_running(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> SeenService:
+    """Wait until a service runs, and an API process wants requests: the service as it is then.
+
+    A member of an etcd of which too much is held cannot commit: its process is all that is waited for.
+    """
+    seen: Observation | None = None
 
     async def missing() -> str:
-        observation = await observe(cluster)
-        seen = started_service(service, observation)
-        alone = seen.state is State.UNRESPONSIVE and _quorum_is_held(service.kind, observation)
-        if seen.state is State.RUNNING or alone:
+        nonlocal seen
+        seen = await observe(cluster)
+        found = seen_service(service, seen)
+        alone = found.state is State.UNRESPONSIVE and _quorum_is_held(service.kind, seen)
+        if (found.state is State.RUNNING and (found.ready or service.kind is not Kind.API)) or alone:
             return ""
-        return f"it is {seen.state}{': ' + seen.evidence if seen.evidence else ''}"
+        return f"it is {found.state}{': ' + found.evidence if found.evidence else ''}"
 
     await until(service.full_name, missing, timeout_s, progress)
+    return seen_service(service, seen or await observe(cluster))
+
+
+def seen_service(service: Service, seen: Observation) -> SeenService:
+    """The service as it was seen."""
+    node = next(node for node in seen.nodes if node.name == service.node)
+    return next(each for each in node.services if each.name == service.name)
 
 
 def _quorum_is_held(kind: Kind, seen: Observation) -> bool:
@@ -155,7 +172,8 @@ def _quorum_is_held(kind: Kind, seen: Observation) -> bool:
     return len(able) < len(seen.nodes) // 2 + 1
 
 
-def _refuse_supervisor(service: Service) -> None:
+def refuse_supervisor(service: Service) -> None:
+    """UnsupportedServiceError where the service is the node's supervisor."""
     if service.kind is Kind.SUPERVISOR:
         raise UnsupportedServiceError(
             f"{service.full_name} keeps the node's services up and stops only with them: "
