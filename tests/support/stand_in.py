@@ -13,14 +13,11 @@ from typing import Any
 
 import uvloop
 
-from standfest.catalogue.snapshot import Catalogue
 from standfest.interfaces.api.edge import Edge, Receive, Scope, Send
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.server import listen, serve
 from standfest.interfaces.api.services import Limits
-from standfest.storage.connection import DatabaseSettings, Host
-from standfest.storage.database import Database
 
 
 class StandIn:
@@ -59,9 +56,8 @@ async def run(address: str, keys: Path, work_s: float) -> None:
     """Serves until SIGTERM, as an API process does."""
     host, port = address.split(":")
     app = StandIn(address, keys, work_s)
-    nowhere = Database(DatabaseSettings((Host(host, 1),), "none", "none", "none"))
     readiness = app.readiness = Readiness(Limits.loop_lag_max_s, lambda: False)
-    edge = Edge(app, readiness, ApiMetrics(Catalogue(nowhere), readiness), Limits.in_flight_max)
+    edge = Edge(app, readiness, ApiMetrics(readiness), Limits.in_flight_max)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await serve(edge, listen(host, int(port)), stop)

@@ -207,7 +207,7 @@ class _Reader:
 def _decoded(body: bytes, kind: type[_Frame]) -> _Frame:
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SnapshotUnusable(f"a part of it cannot be read: {error}") from error
 
 

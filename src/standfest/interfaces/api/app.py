@@ -1,6 +1,5 @@
 """The API put together."""
 
-import math
 from collections.abc import Iterator
 
 import msgspec
@@ -12,6 +11,7 @@ from litestar.types import ASGIApp
 
 from standfest.interfaces.api import cancellations, changes, health, openapi, order_lists, orders, products, stock
 from standfest.interfaces.api.authentication import authenticate
+from standfest.interfaces.api.catalogue_figures import CatalogueFigures
 from standfest.interfaces.api.edge import Edge
 from standfest.interfaces.api.errors import HANDLERS
 from standfest.interfaces.api.health import DatabaseProbe
@@ -61,8 +61,9 @@ def _options_of(path: str, allowed: str) -> HTTPRouteHandler:
 
 def create_app(services: Services) -> Edge:
     """The API as an ASGI app; `serve` runs it."""
-    readiness = Readiness(services.limits.loop_lag_max_s, lambda: services.catalogue.age_s == math.inf)
-    metrics = ApiMetrics(services.catalogue, readiness, services.collectors)
+    catalogue, age_max_s = services.catalogue, services.limits.catalogue_age_max_s
+    readiness = Readiness(services.limits.loop_lag_max_s, lambda: catalogue.age_s > age_max_s)
+    metrics = ApiMetrics(readiness, (CatalogueFigures(catalogue, age_max_s), *services.collectors))
     state = {
         "services": services,
         "readiness": readiness,

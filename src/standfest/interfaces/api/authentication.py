@@ -1,5 +1,6 @@
 """Who sends a request: `Authorization: Bearer KEY` (RFC 6750)."""
 
+import math
 import re
 from typing import Any
 
@@ -10,6 +11,7 @@ from litestar.types import Scope
 
 from standfest.catalogue.keys import Client, parse_key
 from standfest.interfaces.api.body import headers_named
+from standfest.interfaces.api.errors import RETRY_AFTER_S
 from standfest.interfaces.api.operations import PUBLIC, has_scope, operation_of, services_of
 from standfest.interfaces.api.problems import Problem
 from standfest.interfaces.api.services import Services
@@ -25,9 +27,9 @@ async def authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: 
     """Guard of every route: sets the request's client, or refuses it.
 
     Raises:
-        Problem: unauthenticated, 401, or forbidden, 403.
-        DatabaseUnavailable: the catalogue of keys and products is too old to be used, or the key is not known
-            here and whether it is new cannot be found out now.
+        Problem: unauthenticated, 401, or forbidden, 403; unavailable, 503, where the catalogue of keys and products
+            is too old to be used.
+        DatabaseUnavailable: the key is not known here, and whether it is new cannot be found out now.
     """
     operation = operation_of(handler)
     if operation is None or operation.scopes == PUBLIC:
@@ -42,10 +44,7 @@ async def authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: 
 
 async def _client(scope: Scope, services: Services) -> Client:
     bearer = _bearer(scope)
-    if services.catalogue.age_s > services.limits.catalogue_age_max_s:
-        raise DatabaseUnavailable(
-            f"the catalogue in memory is {services.catalogue.age_s:.0f} s old: too old to be used"
-        )
+    _require_usable_catalogue(services)
     client = services.catalogue.authenticate(bearer)
     if client is None and parse_key(bearer) is not None:
         # The key may be younger than what is in memory.
@@ -56,6 +55,17 @@ async def _client(scope: Scope, services: Services) -> Client:
     if client is None:
         raise _unauthenticated("the key is not known or has been revoked", 'error="invalid_token"')
     return client
+
+
+def _require_usable_catalogue(services: Services) -> None:
+    age_s, age_max_s = services.catalogue.age_s, services.limits.catalogue_age_max_s
+    if age_s > age_max_s:
+        read = "have not been read yet" if age_s == math.inf else f"were last read {age_s:.0f} s ago"
+        detail = (
+            f"keys and prices {read}, and are used for at most {age_max_s:.0f} s: nothing was attempted; try again "
+            "once the database is back (for who runs this: see `standfest status`)"
+        )
+        raise Problem("unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _bearer(scope: Scope) -> str:

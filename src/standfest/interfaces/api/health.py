@@ -59,8 +59,7 @@ class DatabaseProbe:
 
     async def _ask(self) -> Dependency:
         try:
-            async with self._services.database.read(PROBE_DEADLINE_S) as connection:
-                await connection.execute("SELECT 1")
+            await self._services.catalogue.ask(PROBE_DEADLINE_S)  # not in the queue for the orders' connections
         except DatabaseUnavailable as error:
             _log.warning("database_probe_failed", **facts_of(error))
             return Dependency("database", "unavailable", detail="it cannot be used now")

@@ -1,15 +1,13 @@
 """What an API process measures of itself."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
-from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from standfest.catalogue.snapshot import Catalogue
 from standfest.domain.synthetic import SYNTHETIC_CLIENT
 from standfest.interfaces.api.readiness import Readiness
 from standfest.telemetry import names
@@ -20,7 +18,7 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 class ApiMetrics:
     """Counters and gauges of one process, in a registry of their own."""
 
-    def __init__(self, catalogue: Catalogue, readiness: Readiness, collectors: Sequence[Collector] = ()) -> None:
+    def __init__(self, readiness: Readiness, collectors: Sequence[Collector] = ()) -> None:
         """`collectors`: figures of other parts, shown with these."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -42,9 +40,6 @@ class ApiMetrics:
         lag.set_function(lambda: readiness.lag_s)
         draining = Gauge(names.DRAINING, "1 while no new traffic is wanted", registry=self.registry)
         draining.set_function(lambda: float(readiness.draining))
-        age = Gauge(names.CATALOGUE_AGE_SECONDS, "Age of the catalogue in memory", registry=self.registry)
-        age.set_function(lambda: catalogue.age_s)
-        self.registry.register(_Failures(catalogue))
         for collector in collectors:
             self.registry.register(collector)
 
@@ -52,16 +47,3 @@ class ApiMetrics:
         """Counts a durable answer to an order. Synthetic orders are nobody's business, and no figure of it."""
         if client_id != SYNTHETIC_CLIENT:
             self._orders.labels(status, str(repeated).lower()).inc()
-
-
-class _Failures(Collector):
-    """A counter that the catalogue keeps itself."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        """The figure as it is now."""
-        yield CounterMetricFamily(
-            names.CATALOGUE_FAILURES, "Refreshes of the catalogue that failed", self._catalogue.failures
-        )

@@ -15,6 +15,8 @@ import structlog
 
 BEAT_INTERVAL_S = 0.25
 """So often the loop is asked to answer."""
+LATE_INTERVAL_S = 0.05
+"""So often while it is late: a process that was frozen, and one that has caught up, is back in rotation at once."""
 STUCK_AFTER_S = 2.0
 """A loop that has not answered for so long is reported with the place where it hangs."""
 
@@ -27,11 +29,12 @@ class Readiness:
     def __init__(self, lag_max_s: float, starting: Callable[[], bool]) -> None:
         """
         Args:
-            starting: whether the process has not yet got together what it answers from.
             lag_max_s: seconds that the loop may be late.
+            starting: whether the process has not yet got together what it answers from. It is asked until it says no,
+                and never again: what is lost later is for each request to find out, and takes nobody from the doors.
         """
         self.draining = False
-        self._starting = starting
+        self._starting: Callable[[], bool] | None = starting
         self._lag_max_s = lag_max_s
         self._lag_s = 0.0
         self._stopping = threading.Event()
@@ -47,11 +50,16 @@ class Readiness:
         """Why no traffic is wanted, or None where it is."""
         if self.draining:
             return "draining"
-        if self._starting():
+        if self._starting is not None and self._starting():
             return "starting"
-        if self._lag_s > self._lag_max_s:
+        self._starting = None
+        if self._late:
             return f"the event loop is {self._lag_s:.1f} s late"
         return None
+
+    @property
+    def _late(self) -> bool:
+        return self._lag_s > self._lag_max_s
 
     def watch(self) -> None:
         """Begins to watch the running event loop."""
@@ -66,7 +74,7 @@ class Readiness:
             await asyncio.to_thread(self._thread.join, STUCK_AFTER_S)
 
     def _run(self, loop: asyncio.AbstractEventLoop, thread_id: int) -> None:
-        while not self._stopping.wait(BEAT_INTERVAL_S):
+        while not self._stopping.wait(LATE_INTERVAL_S if self._late else BEAT_INTERVAL_S):
             answered = threading.Event()
             asked_at = time.monotonic()
             try:
