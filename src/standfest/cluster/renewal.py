@@ -7,20 +7,18 @@ from dataclasses import dataclass
 
 import psutil
 
+from standfest.clients.asking import UnreachableError
 from standfest.cluster.binaries import Binaries
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held
 from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, Service
-from standfest.cluster.observation import SeenService, State
-from standfest.cluster.observe import observe
 from standfest.cluster.processes import parent_of, processes_of, running, send, working_pid
 from standfest.cluster.supervision import stop_program
 from standfest.cluster.takedown import (
     HeldError,
     UnsupportedServiceError,
     refuse_supervisor,
-    seen_service,
     until_running,
 )
 from standfest.cluster.waiting import NotReadyError, Progress, until
@@ -51,14 +49,18 @@ async def restart_service(cluster: Cluster, service: Service, timeout_s: float, 
     HeldError where it is held: what was stopped on purpose is not started by the way.
     """
     refuse_supervisor(service)
-    before = await _not_held(cluster, service)
+    _refuse_held(cluster, service)
     node = cluster.topology.node(service.node)
+    pid_before = _pid(cluster, service)
     progress.doing(f"stopping {service.full_name}")
     await stop_program(cluster, node, service.program)
     progress.done(f"stopping {service.full_name}")
-    await cluster.supervisor(node).start(service.program)
+    try:
+        await cluster.supervisor(node).start(service.program)
+    except UnreachableError as error:
+        raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: ./standfest up") from error
     after = await until_running(cluster, service, timeout_s, progress)
-    return Renewed(service.full_name, before.pid, after.pid)
+    return Renewed(service.full_name, pid_before, after.pid)
 
 
 async def reload_door(
@@ -73,38 +75,39 @@ async def reload_door(
             f"{service.full_name} cannot be reloaded, only a door can; restart it with: "
             f"./standfest service restart {service.full_name}"
         )
-    before = await _not_held(cluster, service)
+    _refuse_held(cluster, service)
     home = cluster.node_home(cluster.topology.node(service.node))
     candidate, current = home.config / "door.cfg.new", home.config / "door.cfg"
     write_private(candidate, configuration)
     try:
         await asyncio.to_thread(_check, binaries, str(candidate))
-        master = _master(cluster, service)
+        master, pid_before = _master(cluster, service), _pid(cluster, service)
         candidate.replace(current)
     finally:
         candidate.unlink(missing_ok=True)
     send([master], signal.SIGUSR2)
 
     async def missing() -> str:
-        pid = working_pid(processes_of(home), service.kind, service.program)
         if not running([master]):
             raise NotReadyError(f"{service.full_name} died while it was reloaded; supervision starts it again")
-        return "" if pid not in (before.pid, master.pid, None) else "no new worker has started"
+        started = _pid(cluster, service) not in (pid_before, master.pid, None)
+        return "" if started else f"no new worker has started; see {home.logs / 'door.log'}"
 
     await until(f"a new worker of {service.full_name}", missing, _RELOAD_S, progress)
     after = await until_running(cluster, service, _RELOAD_S, progress)
-    return Renewed(service.full_name, before.pid, after.pid)
+    return Renewed(service.full_name, pid_before, after.pid)
 
 
-async def _not_held(cluster: Cluster, service: Service) -> SeenService:
+def _refuse_held(cluster: Cluster, service: Service) -> None:
     if is_held(cluster.node_home(cluster.topology.node(service.node)), service.program):
         raise HeldError(
             f"{service.full_name} is held on purpose; start it with: ./standfest service start {service.full_name}"
         )
-    seen = seen_service(service, await observe(cluster))
-    if seen.state is State.LOST:
-        raise HeldError(f"the supervisor of {service.node} does not answer; heal it with: ./standfest up")
-    return seen
+
+
+def _pid(cluster: Cluster, service: Service) -> int | None:
+    home = cluster.node_home(cluster.topology.node(service.node))
+    return working_pid(processes_of(home), service.kind, service.program)
 
 
 def _check(binaries: Binaries, file: str) -> None:
