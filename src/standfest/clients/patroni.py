@@ -66,6 +66,14 @@ class Patroni:
         if answer.status != 200:
             raise UnreachableError(f"{url} refused the configuration: {answer.status} {answer.body[:200]!r}")
 
+    async def switch_over(self, leader: str, candidate: str, timeout_s: float) -> None:
+        """Hands the primary's role on; the answer comes when it is done. UnreachableError where it is not."""
+        url = f"http://{self.address}/switchover"
+        body = msgspec.json.encode({"leader": leader, "candidate": candidate})
+        answer = await self.asker.ask("POST", url, body=body, login=("patroni", self.password), timeout_s=timeout_s)
+        if answer.status != 200:
+            raise UnreachableError(f"{url} refused the switchover: {answer.status} {answer.body[:200]!r}")
+
     async def _get(self, path: str) -> object:
         """/patroni answers 503 with the same document while PostgreSQL is not running."""
         url = f"http://{self.address}{path}"

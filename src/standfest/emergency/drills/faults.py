@@ -4,16 +4,14 @@ What they act on comes from the data of `standfest status --json`: nothing here 
 """
 
 import contextlib
-import select
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from standfest.emergency.drills import processes
+from standfest.emergency.drills.guard import Guard
 from standfest.emergency.drills.processes import Process
 from standfest.errors import StandfestError
 
@@ -25,11 +23,8 @@ STOPPED_TIMEOUT_S = 5.0
 
 POLL_S = 0.01
 
-READY_TIMEOUT_S = 10.0
-"""How long the guard of a freeze may take to start."""
-
-WAKE_TIMEOUT_S = 10.0
-"""How long it may take to wake what is frozen."""
+STOPPED = "TtZX"
+"""States of /proc/PID/stat of a process that does nothing."""
 
 
 class FaultFailed(StandfestError):
@@ -75,32 +70,57 @@ def node_at(status: Mapping[str, Any], address: str) -> str:
 
 def kill(target: Target) -> None:
     """SIGKILL, and the proof that the process is gone; FaultFailed where it is not."""
-    processes.send(target.process, signal.SIGKILL)
-    if not processes.wait_gone(target.process, GONE_TIMEOUT_S):
-        raise FaultFailed(f"{target} still runs {GONE_TIMEOUT_S:.0f} s after SIGKILL")
+    kill_process(target.process)
+
+
+def kill_process(process: Process) -> None:
+    """The same for a process that is no service by itself."""
+    processes.send(process, signal.SIGKILL)
+    if not processes.wait_gone(process, GONE_TIMEOUT_S):
+        raise FaultFailed(f"process {process.pid} still runs {GONE_TIMEOUT_S:.0f} s after SIGKILL")
 
 
 @contextlib.contextmanager
-def frozen(target: Target) -> Iterator[list[Process]]:
+def frozen(target: Target, guard: Guard) -> Iterator[list[Process]]:
     """Stops the target and all that it started for as long as the block runs; yields what was stopped.
 
-    They are woken when the block ends, and also when this process is killed in it (see `thaw`).
+    They are woken when the block ends, and also when this process is killed in it (see `guard`).
     """
     victims = processes.descendants(target.process)
     if not victims or victims[0] != target.process:
         raise FaultFailed(f"{target} is gone: there is nothing to freeze")
-    with _guard(victims):
+    with frozen_processes(victims, guard):
+        yield victims
+
+
+@contextlib.contextmanager
+def frozen_processes(victims: Sequence[Process], guard: Guard) -> Iterator[None]:
+    """Stops these processes for as long as the block runs; FaultFailed where one of them still runs."""
+    with guard.waking(victims):
         for victim in victims:
             _stop(victim)
-        if not _stands_still(target.process):
-            raise FaultFailed(f"{target} still runs {STOPPED_TIMEOUT_S:.0f} s after SIGSTOP")
-        yield victims
+        for victim in victims:
+            if not _stands_still(victim):
+                raise FaultFailed(f"process {victim.pid} still runs {STOPPED_TIMEOUT_S:.0f} s after SIGSTOP")
+        yield
+
+
+def stands_still(victims: Sequence[Process]) -> bool:
+    """Whether each of them is stopped now, or gone."""
+    return all(_state(victim) in STOPPED for victim in victims)
+
+
+def _state(victim: Process) -> str:
+    try:
+        return processes.state(victim)
+    except processes.ProcessGone:
+        return "X"
 
 
 def _stands_still(process: Process) -> bool:
     """Whether a process that was sent SIGSTOP is stopped: a system call that it is in comes to its end first."""
     deadline = time.monotonic() + STOPPED_TIMEOUT_S
-    while processes.state(process) != "T":
+    while not stands_still([process]):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
@@ -114,27 +134,30 @@ def _stop(victim: Process) -> None:
         return  # A child that ended by itself between being listed and being stopped needs no stopping.
 
 
-@contextlib.contextmanager
-def _guard(victims: list[Process]) -> Iterator[None]:
-    # A session of its own keeps the guard alive when the terminal interrupts the drill's process group.
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "standfest.emergency.drills.thaw", *map(str, victims)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        _await_ready(guard)
-        yield
-    finally:
-        # The end of its input is the guard's signal; `communicate` closes it, and waits for the guard to end.
-        guard.communicate(timeout=WAKE_TIMEOUT_S)
+def target(status: Mapping[str, Any], node: str, service: str) -> Target:
+    """The process of one service; FaultFailed where there is none."""
+    for name, entry in services(status):
+        if (name, entry["name"]) == (node, service):
+            return _target(node, entry)
+    raise FaultFailed(f"there is no service {node}/{service}: see `standfest status`")
 
 
-def _await_ready(guard: "subprocess.Popen[bytes]") -> None:
-    output = guard.stdout
-    if output is None or not select.select([output], [], [], READY_TIMEOUT_S)[0] or not output.readline():
-        raise FaultFailed("the guard that wakes frozen processes did not start: nothing was frozen")
+def having_role(status: Mapping[str, Any], service: str, role: str) -> list[Target]:
+    """The processes of a service, on whatever nodes, that have this role now."""
+    return [
+        _target(node, entry)
+        for node, entry in services(status)
+        if entry["name"] == service and entry["role"] == role and entry["pid"]
+    ]
+
+
+def leader(status: Mapping[str, Any], service: str) -> Target:
+    """The member that leads (`etcd`, `journal`); FaultFailed unless exactly one does."""
+    found = having_role(status, service, "leader")
+    if len(found) != 1:
+        names = ", ".join(each.node for each in found) or "none"
+        raise FaultFailed(f"expected one leader of {service}, found {names}: see `standfest status`")
+    return found[0]
 
 
 def _target(node: str, entry: Mapping[str, Any]) -> Target:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import class_row
 
 from standfest.emergency.drills.faults import FaultFailed
@@ -94,7 +95,16 @@ async def primary_within(conninfo: str, timeout_s: float) -> Primary:
         raise FaultFailed(short(error)) from error
 
 
-async def writes_back(conninfo: str, gone: Primary, timeout_s: float) -> WritesBack:
+def without(conninfo: str, address: str) -> str:
+    """The connection string less the server at this address."""
+    given = conninfo_to_dict(conninfo)
+    hosts, ports = (str(given[name]).split(",") for name in ("host", "port"))
+    kept = [(host, port) for host, port in zip(hosts, ports * len(hosts), strict=False) if host != address]
+    left = {"host": ",".join(host for host, _ in kept), "port": ",".join(port for _, port in kept)}
+    return make_conninfo("", **{**given, **left})
+
+
+async def writes_back(conninfo: str, gone: Primary | None, timeout_s: float) -> WritesBack:
     """Waits for the first durable commit on a primary that is not `gone`; FaultFailed after the timeout."""
     attempt = _Attempts(conninfo, gone, time.monotonic() + timeout_s)
     back: WritesBack | None = None
@@ -132,7 +142,7 @@ async def _left_alone(work: Callable[[], T]) -> T:
 class _Attempts:
     """Tries again and again, in a thread of its own, until the deadline."""
 
-    def __init__(self, conninfo: str, gone: Primary, deadline: float) -> None:
+    def __init__(self, conninfo: str, gone: Primary | None, deadline: float) -> None:
         self._conninfo = conninfo
         self._gone = gone
         self._deadline = deadline

@@ -19,6 +19,9 @@ from .submissions import load
 LOOKS_MAX = 3
 PAUSE_S = 2.5
 """Between two looks; longer than an order may be under way in the product."""
+DRAINED_TIMEOUT_S = 60.0
+"""How long orders that were accepted by the journal may take to come to the database; then they are missing."""
+DRAINED_POLL_S = 0.5
 FINDINGS_SHOWN = 20
 """How many findings of a kind a report lists; the figures count all orders or SKUs that have one."""
 
@@ -27,16 +30,28 @@ def check(history: Path, conninfo: str, doors: Sequence[str], key: str) -> Verdi
     """The verdict on one drill; CheckerError where it cannot be reached.
 
     `conninfo` is a libpq connection string that may read all tables, `key` may read the orders of the drill's
-    client and stock. What is wrong is looked at again: a submission that its client gave up may still be
-    committed between two looks, and only what stays wrong is.
+    client and stock. Orders that were only accepted are waited for first. What is wrong is looked at again: a
+    submission that its client gave up may still be committed between two looks, and only what stays wrong is.
     """
     recorded = load(history)
+    _await_drained(recorded, conninfo)
     for _ in range(LOOKS_MAX - 1):
         verdict = decide(recorded, look(recorded, conninfo, doors, key))
         if verdict.ok:
             return verdict
         time.sleep(PAUSE_S)
     return decide(recorded, look(recorded, conninfo, doors, key))
+
+
+def _await_drained(history: History, conninfo: str) -> None:
+    """Waits until the database has every order that was accepted before it had it, or for DRAINED_TIMEOUT_S."""
+    accepted = [sent.order_id for sent in history.submissions if sent.by_journal and sent.order_id is not None]
+    deadline = time.monotonic() + DRAINED_TIMEOUT_S
+    while accepted and time.monotonic() < deadline:
+        with database.connect(conninfo) as snapshot:
+            if not snapshot.missing(accepted):
+                return
+        time.sleep(DRAINED_POLL_S)
 
 
 def look(history: History, conninfo: str, doors: Sequence[str], key: str) -> State:

@@ -50,6 +50,12 @@ LEFT JOIN (
 WHERE p.sku = ANY (%(skus)s) AND p.stock_policy <> 'untracked'
 """
 
+MISSING = """
+SELECT count(*) AS missing
+FROM unnest(%(order_ids)s::uuid []) AS wanted (order_id)
+WHERE NOT EXISTS (SELECT FROM orders o WHERE o.order_id = wanted.order_id)
+"""
+
 OPENING_STOCK = """
 SELECT p.sku, p.unit_decimals, s.on_hand, s.reserved
 FROM product p
@@ -68,6 +74,11 @@ class Database:
         """The highest ingest position of an order; 0 where there is none."""
         [row] = self._connection.execute("SELECT coalesce(max(id), 0) AS position FROM orders").fetchall()
         return int(row["position"])
+
+    def missing(self, order_ids: Sequence[str]) -> int:
+        """How many of these orders are not there."""
+        [row] = self._connection.execute(MISSING, {"order_ids": list(order_ids)}).fetchall()
+        return int(row["missing"])
 
     def opening_stock(self) -> dict[str, StockCount]:
         """Each SKU's stock now, where stock is kept."""

@@ -13,6 +13,7 @@ def decide(history: History, state: State) -> Verdict:
     ended = Counter(sent.outcome for sent in history.submissions)
     found = orders.examine(history.submissions, history.cancellations, state)
     counted = stock.examine(history, state)
+    accepted_declined = _accepted_declined(history, state)
     times_ms = sorted(
         (sent.answered_at - sent.sent_at) * 1000
         for sent in history.submissions
@@ -26,6 +27,8 @@ def decide(history: History, state: State) -> Verdict:
     return Verdict(
         submitted=len(history.submissions) - ended[Outcome.SHED],
         acknowledged=ended[Outcome.ACKNOWLEDGED],
+        accepted_by_journal=sum(sent.by_journal for sent in history.submissions),
+        accepted_declined=len(accepted_declined),
         declined=ended[Outcome.DECLINED],
         refused=ended[Outcome.REFUSED],
         failed=ended[Outcome.FAILED],
@@ -34,7 +37,7 @@ def decide(history: History, state: State) -> Verdict:
         shed=ended[Outcome.SHED],
         missing=found.missing,
         doubled=found.doubled,
-        altered=found.altered,
+        altered=[*found.altered, *stock.declined_without_need(history, accepted_declined)],
         refused_present=found.refused_present,
         unsent=found.unsent,
         stock_mismatches=counted.mismatches,
@@ -49,6 +52,12 @@ def decide(history: History, state: State) -> Verdict:
         late_ms_max=max(lateness_ms, default=None),
         attempts_max=max((sent.attempts for sent in history.submissions), default=0),
     )
+
+
+def _accepted_declined(history: History, state: State) -> list[Submission]:
+    """What was promised by the journal, and declined when it came to the database."""
+    declined = {order.nonce for order in state.orders if order.status == "declined"}
+    return [sent for sent in history.submissions if sent.by_journal and sent.nonce in declined]
 
 
 def _rate(submissions: Sequence[Submission], acknowledged: int) -> float | None:

@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     """How a submission ended for the client that sent it."""
 
     ACKNOWLEDGED = "acknowledged"
-    """A 2xx: it must be there, once, as sent."""
+    """A 2xx: it must be there, once, as sent. After a 202 it may end declined, where stock was short."""
     DECLINED = "declined"
     """409 with an order id: it must be there, once, in state declined, holding no stock."""
     REFUSED = "refused"
@@ -62,6 +62,11 @@ class Submission:
     number: str | None = None
     content_hash: str | None = None
     gross: Decimal | None = None
+
+    @property
+    def by_journal(self) -> bool:
+        """Acknowledged before the database had it (202): stock was not decided yet."""
+        return self.outcome is Outcome.ACKNOWLEDGED and self.order_status == "accepted"
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,10 @@ class Verdict:
 
     submitted: int
     acknowledged: int
+    accepted_by_journal: int
+    """Those of the acknowledged that were promised before the database had them (202)."""
+    accepted_declined: int
+    """Those of them that ended declined, as stock was short when they came to the database."""
     declined: int
     refused: int
     failed: int

@@ -8,7 +8,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from .model import Cancellation, Finding, FoundLine, FoundOrder, Outcome, State, Submission, Unseen
 
 CENT = Decimal("0.01")
-STATES_ACKNOWLEDGED = ("accepted", "confirmed", "backordered")
+STATES_ACKNOWLEDGED = ("confirmed", "backordered")
+"""Not `accepted`: that is where an order waits, and `conflict` is where no order of one client's own can come to."""
 
 
 @dataclass
@@ -147,7 +148,7 @@ def _state_differences(sent: Submission, order: FoundOrder, cancellations: Seque
     allowed: tuple[str, ...] = ()
     if sent.outcome in (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN):
         allowed += STATES_ACKNOWLEDGED
-    if sent.outcome in (Outcome.DECLINED, Outcome.UNKNOWN):
+    if sent.outcome in (Outcome.DECLINED, Outcome.UNKNOWN) or sent.by_journal:
         allowed += ("declined",)
     if any(cancellation.outcome in (Outcome.ACKNOWLEDGED, Outcome.UNKNOWN) for cancellation in cancellations):
         allowed += ("cancelled",)

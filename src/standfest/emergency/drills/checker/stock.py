@@ -1,11 +1,11 @@
 """Decides SKU by SKU whether the stock adds up, in itself and against what was sent. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from .model import Finding, FoundStock, History, Outcome, State, StockCount, Unseen
+from .model import Finding, FoundStock, History, Outcome, State, StockCount, Submission, Unseen
 
 NOTHING = Decimal(0)
 
@@ -32,6 +32,20 @@ def examine(history: History, state: State) -> StockFindings:
             problems += _by_answer(state.stock.get(sku), answer)
         findings.mismatches += [Finding(sku, problem) for problem in problems]
     return findings
+
+
+def declined_without_need(history: History, declined: Sequence[Submission]) -> Iterator[Finding]:
+    """Orders that were accepted and then declined although the stock that was there met all that was asked for."""
+    if not declined or not history.opening_stock:
+        return
+    wanted: dict[str, Decimal] = defaultdict(lambda: NOTHING)
+    for sent in history.submissions:
+        for line in sent.lines:
+            wanted[line.sku] += line.quantity
+    short = {sku for sku, count in history.opening_stock.items() if wanted[sku] > count.on_hand - count.reserved}
+    for sent in declined:
+        if not any(line.sku in short for line in sent.lines):
+            yield Finding(sent.nonce, "accepted, then declined, although there was enough of all that it asked for")
 
 
 def _problems(stock: FoundStock | None, opening: StockCount | None, taken: Decimal) -> list[str]:

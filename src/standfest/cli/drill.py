@@ -1,0 +1,182 @@
+"""`standfest drill`: break the cluster on purpose while orders flow, and check every order afterwards."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from standfest.cli.drill_progress import DrillProgress
+from standfest.cli.grounds import grounds_in, history_file, isolated, new_run, start_guard
+from standfest.cli.home import existing_home
+from standfest.cli.output import as_json, print_json, progress
+from standfest.cluster.home import Home, write_private
+from standfest.emergency.drills.catalogue import DRILLS, find
+from standfest.emergency.drills.drill import Drill
+from standfest.emergency.drills.guard import Guard
+from standfest.emergency.drills.results import COLUMNS, Document, document, markdown, row
+from standfest.emergency.drills.runner import Plan, run_drill
+from standfest.emergency.drills.stage import Grounds
+from standfest.errors import StandfestError
+
+
+class ResultsUnusable(StandfestError):
+    """The file is none that `drill run --json` has written."""
+
+    exit_code = 2
+
+
+@click.group()
+def drill() -> None:
+    """Break things on purpose while orders flow, and check every order afterwards."""
+
+
+@drill.command("list", epilog="\b\nExample:\n  standfest drill list")
+@as_json
+def drill_list(as_json: bool) -> None:
+    """Every drill, with its faults in the catalogue of faults."""
+    if as_json:
+        print_json([{"name": each.name, "faults": list(each.numbers), "summary": each.summary} for each in DRILLS])
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("fault", "drill", ""):
+        table.add_column(column)
+    for each in DRILLS:
+        table.add_row(", ".join(map(str, each.numbers)), each.name, each.summary)
+    Console(highlight=False).print(table)
+
+
+@drill.command(
+    "run",
+    epilog="""\b
+Examples:
+  standfest drill run primary-crash
+  standfest drill run all --json > results.json
+  standfest drill run node-freezes --here --rate 50""",
+)
+@click.argument("name", metavar="NAME|all")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(3, 3600),
+    default=15,
+    show_default=True,
+    help="How long orders flow in each drill at least; longer where the fault takes longer.",
+)
+@click.option("--rate", type=click.FloatRange(1, 2000), default=200, show_default=True, help="Orders a second.")
+@click.option("--hold", type=click.FloatRange(0, 3600), help="Hold each fault so many seconds instead of its own time.")
+@click.option("--here", is_flag=True, help="Use the cluster that is up, instead of one of the drills' own.")
+@click.option(
+    "--network",
+    metavar="127.0.N",
+    help="Addresses of the drills' own cluster: three numbers, the fourth is 1 to 10 (default: a free block).",
+)
+@as_json
+def drill_run(
+    name: str, seconds: float, rate: float, hold: float | None, here: bool, network: str | None, as_json: bool
+) -> None:
+    """Run one drill, or all of them one after the other.
+
+    Exit code 0: every fault happened, and no order was lost, doubled, altered or failed. 1: something of it is not so,
+    or the cluster was not well again afterwards. What a drill did to the cluster is undone however it ends.
+    """
+    drills = find(name)
+    home = Home.default()
+    home.create()
+    course = _Course(home, drills, seconds, rate, hold, Console(stderr=True))
+    with start_guard(home) as guard:
+        told = asyncio.run(_run(course, guard, here=here, network=network))
+    results = {"ok": all(each["ok"] for each in told), "results": told}
+    write_private(home.root / "drills" / "results.json", json.dumps(results, ensure_ascii=False, indent=2))
+    if as_json:
+        print_json(results)
+    else:
+        _show(Console(), told)
+    sys.exit(0 if results["ok"] else 1)
+
+
+async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | None) -> list[Document]:
+    # As an interrupt does, so that what is held is let go at once, and not only by the guard.
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    with progress() as steps:
+        where: AbstractAsyncContextManager[Grounds]
+        where = grounds_in(*existing_home()) if here else isolated(course.home, guard, network, steps)
+        async with where as grounds:
+            return await course.run(grounds, guard)
+
+
+class _Course:
+    """The drills of one command, one after the other."""
+
+    def __init__(
+        self, home: Home, drills: Sequence[Drill], seconds: float, rate: float, hold: float | None, console: Console
+    ) -> None:
+        self.home = home
+        self._drills = drills
+        self._seconds = seconds
+        self._rate = rate
+        self._hold = hold
+        self._console = console
+
+    async def run(self, grounds: Grounds, guard: Guard) -> list[Document]:
+        """The results; a drill that could not begin is one as well."""
+        told: list[Document] = []
+        for number, each in enumerate(self._drills, start=1):
+            self._console.print(f"[bold]{each.name}[/bold] ({number} of {len(self._drills)}): {each.summary}")
+            result = await self._one(grounds, guard, each)
+            told.append(result)
+            self._console.print(_line(result), highlight=False, markup=False)
+        return told
+
+    async def _one(self, grounds: Grounds, guard: Guard, drill: Drill) -> Document:
+        run = new_run()
+        history = history_file(self.home, drill.name, run)
+        plan = Plan(run, self._seconds, self._rate, history, hold_s=self._hold)
+        try:
+            with DrillProgress(self._console) as shown:
+                return document(await run_drill(grounds, guard, drill, plan, shown.tell))
+        except StandfestError as error:
+            return {"faults": list(drill.numbers), "name": drill.name, "ok": False, "errors": [str(error)], "goal": {}}
+
+
+def _line(told: Document) -> str:
+    if told["errors"]:
+        return "  FAILED: " + "; ".join(told["errors"])
+    word = "passed" if told["ok"] else "FAILED"
+    figures = ", ".join(f"{told[name]} {name}" for name in ("acknowledged", "failed", "lost", "doubled", "altered"))
+    return f"  {word}: {figures}, longest {told['longest_ack_ms']} ms"
+
+
+def _show(console: Console, results: Sequence[Document]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if index < 2 else "right")
+    for told in results:
+        table.add_row(*row(told), style=None if told["ok"] else "red")
+    console.print(table)
+
+
+@drill.command(
+    "table",
+    epilog="\b\nExample:\n  standfest drill run all --json > results.json\n  standfest drill table results.json",
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+def drill_table(file: Path) -> None:
+    """The results in FILE, as `drill run --json` has written them, as a table in Markdown."""
+    click.echo(markdown(_results(file)), nl=False)
+
+
+def _results(file: Path) -> list[dict[str, Any]]:
+    try:
+        results: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["results"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ResultsUnusable(f"{file} is no result of `standfest drill run --json`: {error!r}") from error
+    return results

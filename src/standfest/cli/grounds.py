@@ -1,0 +1,147 @@
+"""Where drills are run: the cluster that is up, or one of their own that is gone afterwards."""
+
+import contextlib
+import errno
+import secrets
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from standfest.cli.cluster import prepare_home, start_cluster
+from standfest.cli.home import rendered
+from standfest.cli.own_client import DEMO, own_key
+from standfest.cli.schema import conninfo
+from standfest.cluster.access import owner_access
+from standfest.cluster.binaries import find_binaries
+from standfest.cluster.handle import connected
+from standfest.cluster.home import Home, write_private
+from standfest.cluster.processes import processes_of
+from standfest.cluster.takedown import take_down
+from standfest.cluster.topology import Door, Node, Topology
+from standfest.cluster.topology_file import read_topology, render_topology
+from standfest.cluster.waiting import Progress
+from standfest.emergency.drills.guard import Guard
+from standfest.emergency.drills.stage import Grounds
+from standfest.errors import StandfestError
+
+UP_STEP_TIMEOUT_S = 120.0
+NETWORKS = tuple(f"127.0.{number}" for number in range(101, 121))
+"""Blocks of loopback addresses for clusters of drills: three nodes, and the doors on the tenth address."""
+DOOR_PORTS = (8080, 8081)
+HISTORIES_KEPT = 60
+"""Histories that are left in the home, the newest ones."""
+
+
+class NoAddressesLeft(StandfestError):
+    """Every block of addresses for drills is taken."""
+
+
+def new_run() -> str:
+    """The name of a run: the time is for people, the random part keeps two runs of one second apart."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def history_file(home: Home, name: str, run: str) -> Path:
+    """The history of this run of a drill; the oldest ones of the home make room."""
+    histories = home.root / "drills"
+    kept = sorted(histories.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    for old in kept[: -(HISTORIES_KEPT - 1)]:
+        old.unlink(missing_ok=True)
+    return histories / f"{name}-{run}.jsonl"
+
+
+def start_guard(home: Home) -> Guard:
+    """The guard of the drills of this home, to be entered; what it does is logged there."""
+    directory = home.root / "drills"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return Guard(directory / "guard.log")
+
+
+@contextlib.asynccontextmanager
+async def grounds_in(home: Home, topology: Topology) -> AsyncIterator[Grounds]:
+    """The cluster in this home, which is up, with a client of its own for drills."""
+    binaries = find_binaries(topology.postgres.bin_dir)
+    doors = [f"http://{door.address}:{door.port}" for door in topology.doors]
+    async with connected(home, topology) as cluster:
+        database = conninfo(owner_access(topology, cluster.secrets))
+        yield Grounds(
+            cluster=cluster,
+            render=lambda node: rendered(home, topology, node, binaries),
+            binaries=binaries,
+            # A client of its own: an order of this one that the drill did not send is a finding.
+            client=DEMO,
+            key=await own_key(home.secrets, DEMO, database, doors),
+            conninfo=database,
+        )
+
+
+@contextlib.asynccontextmanager
+async def isolated(parent: Home, guard: Guard, network: str | None, progress: Progress) -> AsyncIterator[Grounds]:
+    """A cluster of the drills' own below the home, at addresses of its own; down and gone when the block ends."""
+    home = Home(parent.root / "drills" / "cluster")
+    with Home(parent.root / "drills").locked():
+        await _remove(home, progress)
+        with _network(network) as block:
+            home.create()
+            write_private(home.topology, render_topology(_topology(block)))
+            announced = guard.announce(
+                ["env", f"STANDFEST_HOME={home.root}", sys.executable, "-m", "standfest", "down"]
+            )
+            try:
+                with home.locked():
+                    topology = prepare_home(home)
+                    await start_cluster(home, topology, UP_STEP_TIMEOUT_S)
+                async with grounds_in(home, topology) as grounds:
+                    yield grounds
+            finally:
+                await _remove(home, progress)
+                guard.drop(announced)
+
+
+async def _remove(home: Home, progress: Progress) -> None:
+    """Take down what runs there, an earlier drill's leavings too, and forget it."""
+    if home.topology.exists():
+        topology = read_topology(home.topology)
+        if any(processes_of(home.node(node.name)) for node in topology.nodes):
+            with home.locked():
+                async with connected(home, topology) as cluster:
+                    await take_down(cluster, progress)
+    if home.root.exists():
+        shutil.rmtree(home.root)
+
+
+def _topology(network: str) -> Topology:
+    return Topology(
+        name="drill",
+        nodes=tuple(Node(name=f"n{number}", address=f"{network}.{number}") for number in (1, 2, 3)),
+        doors=tuple(
+            Door(name=f"door-{number}", node=f"n{number}", address=f"{network}.10", port=port)
+            for number, port in enumerate(DOOR_PORTS, start=1)
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _network(wanted: str | None) -> Iterator[str]:
+    """A block of addresses on which nothing listens, for this process alone."""
+    for network in (wanted,) if wanted else NETWORKS:
+        # A name in the abstract namespace is given back by the kernel, however this process ends.
+        with contextlib.ExitStack() as stack:
+            mark = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            try:
+                mark.bind(f"\0standfest-drill-{network}")
+                for port in DOOR_PORTS:
+                    stack.enter_context(socket.create_server((f"{network}.10", port), reuse_port=False)).close()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            yield network
+            return
+    raise NoAddressesLeft(
+        f"drills are being run at all of these addresses: {wanted or ', '.join(NETWORKS)}; wait for one to end, "
+        "or name another block with --network"
+    )

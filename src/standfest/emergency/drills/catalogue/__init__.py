@@ -1,0 +1,24 @@
+"""The drills, by the kind of thing that they break."""
+
+from standfest.emergency.drills.catalogue import database, nodes, stores
+from standfest.emergency.drills.drill import Drill
+from standfest.errors import StandfestError
+
+DRILLS: tuple[Drill, ...] = tuple(
+    sorted((*database.DRILLS, *nodes.DRILLS, *stores.DRILLS), key=lambda drill: drill.numbers)
+)
+"""Every drill, in the order of the catalogue of faults."""
+
+
+class NoSuchDrill(StandfestError):
+    """The name is none of a drill."""
+
+    exit_code = 2
+
+
+def find(name: str) -> tuple[Drill, ...]:
+    """The drill with this name, all of them for `all`; NoSuchDrill otherwise."""
+    found = DRILLS if name == "all" else tuple(drill for drill in DRILLS if drill.name == name)
+    if not found:
+        raise NoSuchDrill(f"there is no drill '{name}'; see them all with: ./standfest drill list")
+    return found

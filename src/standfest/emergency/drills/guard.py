@@ -1,0 +1,180 @@
+"""Undoes what a drill did however the drill ends: done, interrupted, or killed.
+
+The drill starts a guard (`python -m standfest.emergency.drills.guard LOG`) before it does anything, and tells it what
+would have to be undone before each thing that it does. As long as the drill lives it undoes things itself and says so;
+when it is gone, the guard's standard input ends, and the guard undoes what is left, the latest first.
+
+One JSON object a line, each answered by its number: {"add": n, "wake": ["PID:START", …]},
+{"add": n, "run": [argument, …]} and {"drop": n}.
+"""
+
+import contextlib
+import json
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from standfest.emergency.drills.processes import Process, ProcessGone, send
+from standfest.errors import StandfestError
+
+ANSWER_TIMEOUT_S = 10.0
+RUN_TIMEOUT_S = 180.0
+"""How long one command of the guard may take."""
+RUN_TRIES = 3
+"""A command may meet another one that changes the cluster, for one that the drill itself had started."""
+LEFT_TIMEOUT_S = 10.0
+"""How long a guard that has nothing left to undo may take to end."""
+
+
+class GuardLost(StandfestError):
+    """The guard does not answer: what the drill does next would not be undone if the drill were killed."""
+
+
+def wake(processes: Iterable[Process]) -> None:
+    """Sends SIGCONT to each of them that still runs."""
+    for process in processes:
+        with contextlib.suppress(ProcessGone):
+            send(process, signal.SIGCONT)
+
+
+class Guard:
+    """The drill's side of it; a context manager. Its calls take a millisecond and may come from any thread."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        # A session of its own keeps the guard alive when the terminal interrupts the drill's process group.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "standfest.emergency.drills.guard", str(self._log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._await_answer()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            # It may have something to undo after all, where the drill failed in undoing it.
+            self._process.wait(timeout=LEFT_TIMEOUT_S if kind is None else RUN_TRIES * RUN_TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def waking(self, processes: Sequence[Process]) -> Iterator[None]:
+        """These are woken when the block ends, and also when this process is killed in it."""
+        number = self._add({"wake": [str(process) for process in processes]})
+        try:
+            yield
+        finally:
+            wake(processes)
+            self.drop(number)
+
+    def announce(self, command: Sequence[str]) -> int:
+        """From now on this command is run when this process ends, until it is dropped by the number returned."""
+        return self._add({"run": list(command)})
+
+    def drop(self, number: int) -> None:
+        """What was announced is undone already."""
+        self._ask({"drop": number})
+
+    def _add(self, action: dict[str, Any]) -> int:
+        number = next(self._numbers)
+        self._ask({"add": number, **action})
+        return number
+
+    def _ask(self, line: dict[str, Any]) -> None:
+        with self._lock:
+            if self._process is None or self._process.stdin is None:
+                raise RuntimeError("a guard is used outside of its 'with' block")
+            try:
+                self._process.stdin.write(json.dumps(line).encode() + b"\n")
+                self._process.stdin.flush()
+            except OSError as error:
+                raise GuardLost(f"the drill's guard is gone ({error}): see {self._log}") from error
+            self._await_answer()
+
+    def _await_answer(self) -> None:
+        output = None if self._process is None else self._process.stdout
+        if output is None or not select.select([output], [], [], ANSWER_TIMEOUT_S)[0] or not output.readline():
+            raise GuardLost(f"the drill's guard did not answer: see {self._log}")
+
+
+class _Duties:
+    """What the guard has to undo, and the log of what it did."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._actions: dict[int, dict[str, Any]] = {}
+
+    def take(self, line: bytes) -> int:
+        """Takes one line of the drill's; its number."""
+        told = json.loads(line)
+        if "drop" in told:
+            self._actions.pop(told["drop"], None)
+            return int(told["drop"])
+        self._actions[told["add"]] = told
+        return int(told["add"])
+
+    def undo(self) -> None:
+        """Undoes all that is left, the latest first; what fails is logged and the rest still undone."""
+        for action in reversed(list(self._actions.values())):
+            if "wake" in action:
+                wake(Process.parse(text) for text in action["wake"])
+                self._note(f"woke {len(action['wake'])} processes")
+            else:
+                self._run(action["run"])
+
+    def _run(self, command: Sequence[str]) -> None:
+        for _ in range(RUN_TRIES):
+            try:
+                ended = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, capture_output=True, timeout=RUN_TIMEOUT_S, check=False
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                self._note(f"{' '.join(command)}: {error}")
+                continue
+            said = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            self._note(f"{' '.join(command)}: ended with {ended.returncode} {said}")
+            if ended.returncode == 0:
+                return
+
+    def _note(self, what: str) -> None:
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {what}\n")
+
+
+def main() -> None:
+    """Takes lines until the input ends, then undoes what is left."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    duties = _Duties(Path(sys.argv[1]))
+    _answer("ready")
+    for line in sys.stdin.buffer:
+        if not line.endswith(b"\n"):
+            break  # The drill was killed in this line: what it announced has not begun.
+        _answer(str(duties.take(line)))
+    duties.undo()
+
+
+def _answer(word: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # The drill is gone: the end of the input comes next.
+        sys.stdout.write(word + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
