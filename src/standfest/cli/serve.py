@@ -40,6 +40,13 @@ def worker(file: Path) -> None:
     _run(bootstrap.serve_worker, file)
 
 
+@serve.command(epilog="Example: standfest serve audit --config ~/.standfest/nodes/n1/config/audit.toml")
+@_config
+def audit(file: Path) -> None:
+    """Compare what this node acknowledged with what is stored until SIGTERM."""
+    _run(bootstrap.serve_audit, file)
+
+
 def _run(process: Callable[[bootstrap.Configuration, asyncio.Event], Coroutine[None, None, None]], file: Path) -> None:
     configuration = bootstrap.Configuration.from_file(file)
 

@@ -4,11 +4,11 @@ import base64
 import datetime
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from standfest.domain.canonical import canonical_json
@@ -16,19 +16,26 @@ from standfest.domain.identity import order_number
 from standfest.domain.orders import Order
 from standfest.errors import StandfestError
 
+# `$` alone would let a line feed at the end pass.
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+"""SHA-256, lower case hexadecimal."""
+Word = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z_-]{0,31}$(?!\n)")]
+"""A word of a list that a later release may make longer: only its shape is checked."""
+
 
 class Receipt(msgspec.Struct, frozen=True):
     """What the client was promised when its order was accepted or refused on record."""
 
     order_id: UUID
     number: str
-    request_hash: str
-    """SHA-256, lower case hexadecimal."""
-    content_hash: str
-    """SHA-256 of what was agreed at acceptance, lower case hexadecimal."""
+    request_hash: Digest
+    content_hash: Digest
+    """Of what was agreed at acceptance."""
     accepted_at: datetime.datetime
-    path: str
-    promise: Literal["accepted", "confirmed", "backordered", "declined"]
+    path: Word
+    """How it came in: `direct` or `journal`."""
+    promise: Word
+    """What the answer said: `accepted`, `confirmed`, `backordered` or `declined`."""
 
 
 class SignedReceipt(msgspec.Struct, frozen=True):
@@ -60,7 +67,7 @@ def receipt_of(order: Order, content_hash: bytes, promise: str) -> Receipt:
         content_hash=content_hash.hex(),
         accepted_at=order.accepted_at,
         path=order.path,
-        promise=msgspec.convert(promise, Literal["accepted", "confirmed", "backordered", "declined"]),
+        promise=promise,
     )
 
 
@@ -70,14 +77,20 @@ def signed_bytes(receipt: Receipt) -> bytes:
     return canonical_json(facts)
 
 
+def key_id(key: Ed25519PublicKey) -> str:
+    """The name of a key: the first 16 hexadecimal digits of SHA-256 over the raw public key."""
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
+
+
 class Signer:
     """Signs receipts with the cluster's key."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self.key_id = hashlib.sha256(public).hexdigest()[:16]
-        """First 16 hexadecimal digits of SHA-256 over the raw public key."""
+        self.public_key = key.public_key()
+        """What its signatures are checked with."""
+        self.key_id = key_id(self.public_key)
+        """See `key_id`."""
 
     @classmethod
     def from_file(cls, file: Path) -> Self:

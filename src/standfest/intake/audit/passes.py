@@ -1,0 +1,141 @@
+"""Full passes: all kept receipts and all stored orders again and again, a batch at a time, at a bounded cost.
+
+Whoever drives a pass calls `step` and decides how long to pause. Nothing is accused here: what seems wrong becomes
+a suspect.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+
+import structlog
+
+from standfest.intake.audit.files import Piece, read_piece
+from standfest.intake.audit.looks import Looks
+from standfest.intake.audit.suspects import Suspects
+from standfest.intake.receipt_log import receipt_files
+from standfest.telemetry.failures import facts_of
+
+BATCH = 200
+
+_log = structlog.get_logger(__name__)
+
+
+class Pass:
+    """What both kinds of pass remember of themselves."""
+
+    def __init__(self, passed_at: float | None = None) -> None:
+        self.passed_at = passed_at
+        """When the last full pass ended, in seconds since 1970; None: there was none yet."""
+        self.began_at = time.time()
+        self._idle_since = float("-inf")
+        self.looked_at = 0
+        """Receipts or orders in the pass that is under way."""
+
+    @property
+    def age_s(self) -> float:
+        """Time since the last full pass ended; while there was none, since this process began to look."""
+        return max(0.0, time.time() - (self.began_at if self.passed_at is None else self.passed_at))
+
+    def rests(self, rest_s: float) -> bool:
+        """Whether the last full pass ended less than `rest_s` seconds ago."""
+        return time.monotonic() - self._idle_since < rest_s
+
+    def _ended(self) -> None:
+        self.passed_at = time.time()
+        self._idle_since = time.monotonic()
+        self.looked_at = 0
+
+
+class ReceiptsPass(Pass):
+    """Goes over all receipt files of a directory."""
+
+    def __init__(self, directory: Path, looks: Looks, suspects: Suspects, passed_at: float | None = None) -> None:
+        super().__init__(passed_at)
+        self._directory = directory
+        self._looks = looks
+        self._suspects = suspects
+        self._waiting: list[Path] | None = None
+        self._offset = 0
+        self._clean = True
+        self.audited: list[Path] = []
+        """Files in which every order was found in the database; whoever takes them out may remove them."""
+
+    async def step(self) -> bool:
+        """One batch. False where nothing could be looked at: the database is away."""
+        if self._waiting is None:
+            self._waiting = await asyncio.to_thread(receipt_files, self._directory)
+            self._offset, self._clean = 0, True
+        if not self._waiting:
+            self._waiting = None
+            self._ended()
+            return True
+        path = self._waiting[0]
+        try:
+            piece = await asyncio.to_thread(read_piece, path, self._offset, BATCH)
+        except OSError as error:
+            _log.warning("audit_cannot_read_receipts", file=path.name, **facts_of(error))
+            self._next_file()
+            return True
+        if not await self._look(piece):
+            return False
+        self._clean = self._clean and not piece.damaged
+        self._offset = piece.end
+        self.looked_at += len(piece.lines)
+        if not piece.more:
+            if self._clean:
+                self.audited.append(path)
+            self._next_file()
+        return True
+
+    async def _look(self, piece: Piece) -> bool:
+        receipts = [read.entry.receipt for read in piece.lines]
+        glances = await self._looks.glance_at_receipts(receipts) if receipts else []
+        if "unknown" in glances:
+            return False
+        for receipt, glance in zip(receipts, glances, strict=True):
+            if glance == "suspect":
+                self._suspects.add(receipt.order_id, receipt)
+            self._clean = self._clean and glance == "found"
+        return True
+
+    def _next_file(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0)
+        self._offset, self._clean = 0, True
+
+
+class OrdersPass(Pass):
+    """Goes over all orders in the database, by ingest position."""
+
+    def __init__(self, looks: Looks, suspects: Suspects, passed_at: float | None = None) -> None:
+        super().__init__(passed_at)
+        self._looks = looks
+        self._suspects = suspects
+        self._after = 0
+
+    async def step(self) -> bool:
+        """One batch. False where nothing could be looked at: the database is away."""
+        looked = await self.look(self._after)
+        if looked is None:
+            return False
+        self._after, ended = looked
+        if ended:
+            self._after = 0
+            self._ended()
+        return True
+
+    async def look(self, after: int, upto: int = 2**62) -> tuple[int, bool] | None:
+        """Looks at the batch of orders behind an ingest position.
+
+        Returns:
+            How far it came, and whether that was the last batch; None where it could not look.
+        """
+        seen = await self._looks.glance_at_orders(after, upto, BATCH)
+        if seen is None:
+            return None
+        wrong, positions = seen
+        for order_id in wrong:
+            self._suspects.add(order_id)
+        self.looked_at += len(positions)
+        return (positions[-1] if positions else after), len(positions) < BATCH

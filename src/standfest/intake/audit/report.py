@@ -1,0 +1,130 @@
+"""What an auditor says of itself: as a document, and as figures for Prometheus."""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from standfest.domain.identity import order_number
+from standfest.intake.audit.findings import Finding
+
+FINDINGS_SHOWN = 1_000
+
+
+class FindingReport(msgspec.Struct, frozen=True):
+    """A finding as it is shown."""
+
+    order_id: str
+    number: str
+    kind: str
+    detail: str
+    found_at: float
+    """Seconds since 1970."""
+    acknowledged: bool
+    """A receipt speaks of the order."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """How the receipts of one node compare with what is stored. Sums count receipts; findings are orders."""
+
+    node: str
+    acknowledged: int
+    """Receipts that were read."""
+    found: int
+    """Receipts whose order was found, in the database or in the journal, as it was acknowledged."""
+    waiting: int
+    """Receipts among them whose order is in the journal still."""
+    missing: int
+    doubled: int
+    altered: int
+    unknown: int
+    """Receipts and orders of which it is not known now: database or journal could not be asked."""
+    damaged: int
+    """Lines in receipt files that are no receipts."""
+    lag_s: float
+    """Age of the oldest receipt that is not settled."""
+    receipts_unaudited_bytes: int
+    receipts_kept_bytes: int
+    receipts_pass_age_s: float
+    """Time since the last full pass over this node's receipts ended."""
+    orders_pass_age_s: float | None
+    """The same for all orders in the database; None where another node looks at them."""
+    orders_unaudited: int
+    """New orders in the database that this node should have looked at by now."""
+    findings: list[FindingReport] = []
+    """The oldest ones."""
+
+    @property
+    def well(self) -> bool:
+        """Whether all that was acknowledged is there, once, as it was agreed, as far as is known."""
+        return not (self.missing or self.doubled or self.altered or self.unknown or self.damaged)
+
+
+def shown(finding: Finding) -> FindingReport:
+    """A finding without what its receipt says."""
+    return FindingReport(
+        order_id=str(finding.order_id),
+        number=order_number(finding.order_id),
+        kind=finding.kind,
+        detail=finding.detail,
+        found_at=finding.found_at,
+        acknowledged=finding.receipt is not None,
+    )
+
+
+_FIGURES = (
+    ("acknowledged", "Receipts that this node gave and the audit has read."),
+    ("found", "Receipts whose order was found as it was acknowledged."),
+    ("missing", "Orders that were acknowledged and are stored nowhere. Must be 0."),
+    ("doubled", "Orders that are stored more than once. Must be 0."),
+    ("altered", "Orders that are not what was agreed. Must be 0."),
+    ("unknown", "Receipts and orders of which nothing is known now: database or journal could not be asked."),
+    ("damaged", "Lines in receipt files that are no receipts."),
+)
+
+
+class AuditFigures(Collector):
+    """An auditor's metrics, made from its report."""
+
+    def __init__(self, report: Callable[[], Report]) -> None:
+        self._report = report
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The figures as they are now."""
+        report = self._report()
+        for name, text in _FIGURES:
+            yield _gauge(f"standfest_audit_{name}", text, report.node, getattr(report, name))
+        yield _gauge(
+            "standfest_audit_lag_seconds", "Age of the oldest receipt that is not settled.", report.node, report.lag_s
+        )
+        yield _gauge(
+            "standfest_audit_receipts_unaudited_bytes",
+            "Receipts on disk that were not read yet.",
+            report.node,
+            report.receipts_unaudited_bytes,
+        )
+        yield _gauge(
+            "standfest_audit_receipts_kept_bytes", "Receipts on disk.", report.node, report.receipts_kept_bytes
+        )
+        yield _gauge(
+            "standfest_audit_orders_unaudited",
+            "New orders in the database that were not looked at yet.",
+            report.node,
+            report.orders_unaudited,
+        )
+        ages = GaugeMetricFamily(
+            "standfest_audit_last_full_pass_age_seconds",
+            "Time since a full pass over receipts, or over the database's orders, ended.",
+            labels=("node", "of"),
+        )
+        ages.add_metric((report.node, "receipts"), report.receipts_pass_age_s)
+        if report.orders_pass_age_s is not None:
+            ages.add_metric((report.node, "orders"), report.orders_pass_age_s)
+        yield ages
+
+
+def _gauge(name: str, text: str, node: str, value: float) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=("node",))
+    family.add_metric((node,), value)
+    return family

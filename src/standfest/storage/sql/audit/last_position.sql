@@ -1,0 +1,2 @@
+-- The highest ingest position.
+SELECT coalesce(max(id), 0) FROM orders
