@@ -2,26 +2,53 @@
 
 import asyncio
 import contextlib
+import math
+import os
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import aiohttp
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from standfest.catalogue.snapshot import Catalogue
+from standfest.catalogue.snapshot_file import SnapshotFile
+from standfest.clients.etcd import client_tls
+from standfest.clients.etcd_kv import EtcdStore
 from standfest.domain.agreement import Merchant
 from standfest.errors import StandfestError
-from standfest.intake.intake import Intake
+from standfest.intake.audit.auditor import CONNECTIONS_MAX as AUDIT_CONNECTIONS
+from standfest.intake.audit.auditor import Auditor
+from standfest.intake.audit.entries import JournalEntries
+from standfest.intake.audit.report import AuditFigures
+from standfest.intake.drain import Drainer, forget_synthetic
+from standfest.intake.figures import DrainFigures, IntakeFigures
+from standfest.intake.intake import DIRECT_FLIGHTS, Intake
+from standfest.intake.journal import Journal
+from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import Signer
+from standfest.intake.synthetic import Synthetic
 from standfest.interfaces.api.app import create_app
+from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.server import listen, serve
-from standfest.interfaces.api.services import Services
-from standfest.sales.worker import run_worker
+from standfest.interfaces.api.services import Limits, Services
+from standfest.interfaces.status_pages import status_pages
+from standfest.sales.worker import WorkerMetrics, work
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
+from standfest.telemetry import failpoints
 
 ORDER_DEADLINE_S = 4.0
 """An order is answered after so long, whatever is known by then."""
-ORDERS_UNDER_WAY_MAX = 256
+ORDERS_UNDER_WAY_MAX = 768
+"""While the journal elects a leader, orders of up to ORDER_DEADLINE_S are held."""
+JOURNAL_CONNECTIONS_MAX = 16
+JOURNAL_KEEP_ALIVE_S = 300
+JOURNAL_SILENCE_S = 5.0
+"""The journal is called unavailable after so long without a synthetic order."""
+WORKER_CONNECTIONS = 3
+AUDIT_NICE = 10
 
 
 class ConfigurationUnusable(StandfestError):
@@ -60,7 +87,7 @@ class _Catalogue(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Receipts(msgspec.Struct, forbid_unknown_fields=True):
     signing_key_file: Path
-    directory: Path | None = None
+    directory: Path
 
 
 class _FailPoints(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,11 +104,11 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     database: _Database
     receipts: _Receipts
     merchant: Merchant
-    service: str = "api"
-    journal: _Journal | None = None
-    catalogue: _Catalogue | None = None
-    audit: _Listener | None = None
-    failpoints: _FailPoints | None = None
+    service: str
+    journal: _Journal
+    catalogue: _Catalogue
+    audit: _Listener
+    failpoints: _FailPoints
 
     @classmethod
     def from_file(cls, file: Path) -> Self:
@@ -123,6 +150,22 @@ def database(configuration: Configuration) -> Database:
     return Database(settings)
 
 
+@contextlib.asynccontextmanager
+async def journal_store(section: _Journal) -> AsyncIterator[EtcdStore]:
+    """The journal's etcd, for as long as the block lasts.
+
+    Raises:
+        ConfigurationUnusable: a file of a certificate cannot be read, or is not one.
+    """
+    try:
+        tls = client_tls(section.authority_file, section.certificate_file, section.key_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationUnusable(f"the journal's certificates: {error}; `standfest up` writes them anew") from error
+    connector = aiohttp.TCPConnector(limit=JOURNAL_CONNECTIONS_MAX, keepalive_timeout=JOURNAL_KEEP_ALIVE_S)
+    async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+        yield EtcdStore(session, section.members, tls)
+
+
 async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
     """Runs an API process until `stop` is set and what it has begun is finished.
 
@@ -130,36 +173,112 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
         ConfigurationUnusable: a file cannot be read, or the address cannot be listened on.
         SigningKeyUnusable: the receipt signing key is not one.
     """
-    orders = database(configuration)
-    catalogue_reads = orders.beside(connections_max=2)  # so that orders in a queue do not make it age
-    catalogue = Catalogue(catalogue_reads)
-    services = Services(
-        node=configuration.node,
-        merchant=configuration.merchant,
-        catalogue=catalogue,
-        intake=Intake(orders, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX),
-        database=orders,
-        signer=Signer.from_file(configuration.receipts.signing_key_file),
-    )
+    signer = Signer.from_file(configuration.receipts.signing_key_file)
     address = configuration.api.host
     try:
         listener = listen(address.address, address.port)
     except OSError as error:
         detail = f"cannot listen on {configuration.api.listen}: {error.strerror}; see who has it with `ss -ltnp`"
         raise ConfigurationUnusable(detail) from error
-    refreshing = asyncio.create_task(catalogue.run())
-    refreshing.add_done_callback(lambda _: stop.set())  # without it the process would serve an ageing catalogue
-    try:
+    failpoints.install(configuration.failpoints.file)
+    reads = database(configuration)
+    # Each has connections of its own, so that neither a queue of orders nor one of readers makes another wait.
+    orders = reads.beside(connections_max=DIRECT_FLIGHTS + 1)
+    catalogue_reads = reads.beside(connections_max=2)
+    snapshot = SnapshotFile(configuration.catalogue.snapshot_directory / f"{configuration.service}.snapshot")
+    catalogue = Catalogue(catalogue_reads, snapshot)
+    async with contextlib.AsyncExitStack() as stack:
+        for pool in (reads, orders, catalogue_reads):
+            stack.push_async_callback(pool.close)
+        store = await stack.enter_async_context(journal_store(configuration.journal))
+        receipts = await stack.enter_async_context(receipt_log(configuration.receipts.directory, configuration.service))
+        journal = Journal(store, configuration.journal.size_max_bytes)
+        intake = Intake(orders, journal, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX)
+        synthetic = Synthetic(intake, configuration.merchant.currency)
+        services = Services(
+            node=configuration.node,
+            merchant=configuration.merchant,
+            catalogue=catalogue,
+            intake=intake,
+            database=reads,
+            signer=signer,
+            limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
+            journal_state=lambda: _journal_state(journal, synthetic),
+            keep_receipt=receipts.append,
+            collectors=(IntakeFigures(intake, synthetic),),
+        )
+        await stack.enter_async_context(_running(stop, catalogue.run(), intake.run(), synthetic.run()))
         await serve(create_app(services), listener, stop)
-        refreshing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await refreshing
+
+
+def _journal_state(journal: Journal, synthetic: Synthetic) -> Dependency:
+    age_s = round(synthetic.well_for_s, 3) if math.isfinite(synthetic.well_for_s) else None
+    if journal.full:
+        return Dependency("journal", "unavailable", age_s, detail="it has no room for more orders")
+    if synthetic.well_for_s > JOURNAL_SILENCE_S:
+        return Dependency("journal", "unavailable", age_s, detail="it accepts no orders now")
+    return Dependency("journal", "ok", age_s)
+
+
+@contextlib.asynccontextmanager
+async def _running(stop: asyncio.Event, *loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs loops that never end for as long as the block lasts; where one ends all the same, the process does."""
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    for task in tasks:
+        task.add_done_callback(lambda _: stop.set())
+    try:
+        yield
     finally:
-        await orders.close()
-        await catalogue_reads.close()
+        ended = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in ended:
+            task.result()
 
 
 async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> None:
-    """Runs a worker until `stop` is set and its batch is ended."""
+    """Runs a worker until `stop` is set and its batches are ended: the journal is drained and kept small,
+    backordered orders are served, old synthetic orders forgotten.
+
+    Raises:
+        ConfigurationUnusable: a file cannot be read.
+        AddressTaken: its own address cannot be listened on.
+    """
+    failpoints.install(configuration.failpoints.file)
+    registry = CollectorRegistry()
+    backorders = WorkerMetrics(registry)
     address = configuration.worker.host
-    await run_worker(database(configuration), address.address, address.port, stop)
+    async with contextlib.AsyncExitStack() as stack:
+        pool = database(configuration).beside(connections_max=WORKER_CONNECTIONS)
+        drain_pool = pool.beside(connections_max=WORKER_CONNECTIONS)
+        for each in (pool, drain_pool):
+            stack.push_async_callback(each.close)
+        store = await stack.enter_async_context(journal_store(configuration.journal))
+        drainer = Drainer(drain_pool, Journal(store, configuration.journal.size_max_bytes))
+        registry.register(DrainFigures(drainer))
+        await stack.enter_async_context(status_pages(registry, address.address, address.port))
+        await stack.enter_async_context(_running(stop, forget_synthetic(pool)))
+        await asyncio.gather(work(pool, backorders, stop), drainer.run(stop))
+
+
+async def serve_audit(configuration: Configuration, stop: asyncio.Event) -> None:
+    """Runs this node's audit until `stop` is set, at low priority: taking orders goes first.
+
+    Raises:
+        ConfigurationUnusable: a file cannot be read.
+        AddressTaken: its own address cannot be listened on.
+    """
+    os.nice(AUDIT_NICE)
+    registry = CollectorRegistry()
+    address = configuration.audit.host
+    async with contextlib.AsyncExitStack() as stack:
+        pool = database(configuration).beside(connections_max=AUDIT_CONNECTIONS)
+        stack.push_async_callback(pool.close)
+        store = await stack.enter_async_context(journal_store(configuration.journal))
+        journal = JournalEntries(Journal(store, configuration.journal.size_max_bytes))
+        auditor = Auditor(configuration.node, configuration.receipts.directory, pool, journal)
+        registry.register(AuditFigures(auditor.report))
+        documents = {"/v1/audit": auditor.report}
+        await stack.enter_async_context(status_pages(registry, address.address, address.port, documents))
+        await auditor.run(stop)

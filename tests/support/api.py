@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfest.catalogue.clients import add_client
 from standfest.catalogue.snapshot import Catalogue
+from standfest.clients.etcd_kv import EtcdStore
 from standfest.domain.agreement import Merchant
-from standfest.intake.intake import Intake
+from standfest.intake.intake import DIRECT_FLIGHTS, Intake
+from standfest.intake.journal import Journal
 from standfest.intake.receipts import Signer
 from standfest.interfaces.api.app import create_app
 from standfest.interfaces.api.edge import Edge
@@ -27,8 +31,10 @@ from standfest.interfaces.api.server import listen, serve
 from standfest.interfaces.api.services import Limits, Services
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
+from tests.support.etcd import EtcdCluster, start_etcd
 from tests.support.postgres import TestDatabase
 
+_JOURNAL_ATTEMPT_S = 0.4
 ADDRESS = "127.0.25.1"
 START_TIMEOUT_S = 10.0
 
@@ -94,37 +100,63 @@ class RunningApi:
         return dict(zip((*tables, "product versions", "stock versions"), row, strict=True))
 
 
+@functools.cache
+def shared_journal() -> EtcdCluster:
+    """A journal's etcd for the rest of the run, for tests that leave it alone: it dies with this process."""
+    cluster = start_etcd()
+    atexit.register(cluster.close)
+    return cluster
+
+
+@contextlib.asynccontextmanager
+async def open_journal(etcd: EtcdCluster, size_max_bytes: int = 2**29) -> AsyncIterator[Journal]:
+    """A journal in this etcd."""
+    async with etcd.session() as session:
+        yield Journal(EtcdStore(session, etcd.addresses, etcd.tls(), _JOURNAL_ATTEMPT_S), size_max_bytes)
+
+
 @contextlib.contextmanager
 def running_api(
-    database: TestDatabase, *, order_deadline_s: float = 5, drain_s: float = 0, **limits: Any
+    database: TestDatabase,
+    *,
+    etcd: EtcdCluster | None = None,
+    order_deadline_s: float = 5,
+    drain_s: float = 0,
+    **limits: Any,
 ) -> Iterator[RunningApi]:
-    """An API on `database` until the end of the block."""
+    """An API on `database` until the end of the block; its journal is `etcd`, or one that is shared."""
     listener = listen(ADDRESS, 0)
     url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Edge, Services]] = Future()
 
     async def run() -> None:
         stop = asyncio.Event()
-        pool = Database(_settings(database))
-        catalogue = Catalogue(pool)
-        services = Services(
-            node="n1",
-            merchant=Merchant("DE", "EUR"),
-            catalogue=catalogue,
-            intake=Intake(pool, deadline_s=order_deadline_s, under_way_max=64),
-            database=pool,
-            signer=Signer(Ed25519PrivateKey.generate()),
-            limits=replace(Limits(), **limits),
-        )
-        api = create_app(services)
-        refreshing = asyncio.create_task(catalogue.run())
-        await catalogue.refresh_now()
-        started.set_result((asyncio.get_running_loop(), stop, api, services))
-        try:
-            await serve(api, listener, stop, drain_s=drain_s, finish_s=10)
-        finally:
-            refreshing.cancel()
-            await pool.close()
+        async with contextlib.AsyncExitStack() as stack:
+            pool = Database(_settings(database))
+            orders = pool.beside(DIRECT_FLIGHTS + 1)
+            stack.push_async_callback(pool.close)
+            stack.push_async_callback(orders.close)
+            journal = await stack.enter_async_context(open_journal(etcd or shared_journal()))
+            catalogue = Catalogue(pool)
+            intake = Intake(orders, journal, deadline_s=order_deadline_s, under_way_max=64)
+            services = Services(
+                node="n1",
+                merchant=Merchant("DE", "EUR"),
+                catalogue=catalogue,
+                intake=intake,
+                database=pool,
+                signer=Signer(Ed25519PrivateKey.generate()),
+                limits=replace(Limits(), **limits),
+            )
+            api = create_app(services)
+            loops = [asyncio.create_task(catalogue.run()), asyncio.create_task(intake.run())]
+            await catalogue.refresh_now()
+            started.set_result((asyncio.get_running_loop(), stop, api, services))
+            try:
+                await serve(api, listener, stop, drain_s=drain_s, finish_s=10)
+            finally:
+                for loop in loops:
+                    loop.cancel()
 
     thread = threading.Thread(target=lambda: uvloop.run(run()), name="api")
     thread.start()

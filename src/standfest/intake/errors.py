@@ -19,3 +19,17 @@ class Overloaded(StandfestError):
     """As many orders as this process can hold are under way; nothing was attempted."""
 
     retry_after_s = 1
+
+
+class JournalFull(Overloaded):
+    """The journal has no room for more orders, and the database is away."""
+
+    retry_after_s = 5
+
+
+class IntakeUnavailable(StandfestError):
+    """Neither the database nor the journal can be used; the order was not taken."""
+
+
+class IntakeOutcomeUnknown(StandfestError):
+    """The order was sent somewhere, and no durable yes came back."""

@@ -1,51 +1,249 @@
-"""The intake of one process: bounded, with a deadline for each order."""
+"""The intake of one process: the direct path, the journal where the database is away, and the way back.
+
+Every order has one deadline. It goes to the journal where the direct path is known to be away, refuses, or does not
+answer within its budget; on either path it has the same identity, so that both may succeed and it is one order.
+"""
 
 import asyncio
+import contextlib
+import datetime
+import time
+from collections.abc import Sequence
+from typing import TypeVar
+from uuid import UUID
 
+import msgspec
+import structlog
+
+from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown
 from standfest.domain.orders import Order
-from standfest.intake.direct import Placement, place
-from standfest.intake.errors import KeyReused, Overloaded
+from standfest.intake.batches import Batches
+from standfest.intake.direct import Outcome, Placement, place
+from standfest.intake.entries import ENTRY_BYTES_MAX
+from standfest.intake.errors import (
+    IntakeOutcomeUnknown,
+    IntakeUnavailable,
+    JournalFull,
+    KeyReused,
+    Overloaded,
+)
+from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal
+from standfest.intake.paths import Path, Sight, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, TryAgain
+from standfest.telemetry.failpoints import reach
+from standfest.telemetry.failures import facts_of
+
+DIRECT_SILENCE_S = 0.3
+"""A direct attempt is given up after so long without a durable commit in this process."""
+DIRECT_MAX_S = 1.0
+"""A direct attempt is given up after so long whatever else is committed."""
+DIRECT_FLIGHTS = 4
+"""Batches in the air at once, each on a connection of its own."""
+JOURNAL_FLIGHTS = 4
+JOURNAL_MAX_S = 3.0
+"""The journal elects a leader in less; where it does not answer, the database may be there again."""
+PROBE_PAUSE_S = 0.1
+PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
+"""How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
+_BACKLOG_DEADLINE_S = 1.0
+
+Answer = TypeVar("Answer")
+_log = structlog.get_logger(__name__)
+
+
+class Turned(DatabaseUnavailable):
+    """The order had not left when the direct path was found to be away."""
 
 
 class Intake:
-    """Takes orders over the direct path, one order a transaction."""
+    """Takes orders. `run` watches for the way back and has to run as long as orders are taken."""
 
-    def __init__(self, database: Database, *, deadline_s: float, under_way_max: int) -> None:
+    def __init__(self, database: Database, journal: Journal, *, deadline_s: float, under_way_max: int) -> None:
         """
         Args:
-            database: where orders go.
+            database: where orders go; a pool of their own with DIRECT_FLIGHTS connections and one for the probe.
+            journal: where they go while it is away.
             deadline_s: seconds after which an order is answered, whatever is known by then.
             under_way_max: so many orders at once; more are turned away.
         """
         self._database = database
+        self._journal = journal
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
-        self._under_way: set[asyncio.Task[Placement | KeyReused]] = set()
+        self._under_way: set[asyncio.Task[Placement]] = set()
+        self._direct: Batches[Outcome] = Batches(
+            self._fly_direct,
+            everybodys=(DatabaseUnavailable, OutcomeUnknown),
+            orders_max=128,
+            weight_max=4 * ENTRY_BYTES_MAX,
+            flights_max=DIRECT_FLIGHTS,
+        )
+        self._accepting: Batches[Accepted | KeyReused] = Batches(
+            self._fly_journal,
+            everybodys=(EtcdError, JournalFull),
+            orders_max=ORDERS_PER_TXN_MAX,
+            weight_max=ENTRY_BYTES_MAX,
+            flights_max=JOURNAL_FLIGHTS,
+        )
+        self._away = asyncio.Event()
+        self.turns = 0
+        """How often the direct path was left."""
+
+    @property
+    def path(self) -> Path:
+        """The way that new orders take now."""
+        return Path.JOURNAL if self._away.is_set() else Path.DIRECT
+
+    @property
+    def under_way(self) -> int:
+        """Orders that are not answered yet."""
+        return len(self._under_way)
 
     async def place(self, order: Order) -> Placement:
-        """Places one order and answers once that is durable.
+        """Places one order and answers once that is durable: in the database, or in the journal (`accepted`).
 
-        An order that was begun is carried through even where its caller goes away: a query that waits
-        for the standby is never cancelled.
+        An order that was begun is carried through even where its caller goes away.
 
         Raises:
             KeyReused: the client used the key before for another request.
             Overloaded: nothing was attempted.
-            DatabaseUnavailable: it was not placed.
-            OutcomeUnknown: it may have been placed.
+            IntakeUnavailable: it was not placed, neither here nor there.
+            IntakeOutcomeUnknown: it may have been placed.
         """
         if len(self._under_way) >= self._under_way_max:
             raise Overloaded(f"{self._under_way_max} orders are under way in this process; try again shortly")
         task = asyncio.create_task(self._place(order, Deadline.after(self._deadline_s)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        outcome = await asyncio.shield(task)
+        return await asyncio.shield(task)
+
+    async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
+        """Those of the orders that wait in the journal, in state `accepted`; see `Journal.find`."""
+        return await self._journal.find(order_ids, deadline_s)
+
+    async def accept(self, order: Order, deadline_s: float) -> None:
+        """Puts an order into the journal, whatever the path is.
+
+        Raises:
+            JournalFull, EtcdError, IntakeOutcomeUnknown, Overloaded: it may not be there.
+        """
+        await self._accept(order, Deadline.after(deadline_s))
+
+    async def run(self) -> None:
+        """Goes back to the direct path when that is right, until it is cancelled."""
+        while True:
+            await self._away.wait()
+            await self._until_back()
+            self._away.clear()
+            _log.info("direct_path_again")
+
+    async def _place(self, order: Order, deadline: Deadline) -> Placement:
+        unknown: Exception | None = None
+        if self.path is Path.DIRECT:
+            try:
+                return await self._place_directly(order, deadline)
+            except OutcomeUnknown as error:
+                unknown = error
+            except DatabaseUnavailable:
+                pass  # it was not placed
+        try:
+            return await self._accept(order, deadline)
+        except EtcdOutcomeUnknown as error:
+            unknown = error
+        except (EtcdError, JournalFull) as error:
+            if self.path is Path.JOURNAL:
+                raise _not_taken(unknown, error) from error
+        # The journal could not take it, and the database is there again.
+        try:
+            return await self._place_directly(order, deadline)
+        except (OutcomeUnknown, DatabaseUnavailable) as error:
+            raise _not_taken(unknown or (error if isinstance(error, OutcomeUnknown) else None), error) from error
+
+    async def _place_directly(self, order: Order, deadline: Deadline) -> Placement:
+        outcome = await self._answer(self._direct, order, deadline)
+        reach("intake.direct-committed")
         if isinstance(outcome, KeyReused):
             raise outcome
         return outcome
 
-    async def _place(self, order: Order, deadline: Deadline) -> Placement | KeyReused:
-        [outcome] = await place(self._database, [order], deadline)
-        return outcome
+    async def _accept(self, order: Order, deadline: Deadline) -> Placement:
+        entry = msgspec.structs.replace(order, status="accepted", path="journal")
+        accepted = await self._answer(self._accepting, entry, deadline)
+        reach("journal.created")
+        if isinstance(accepted, KeyReused):
+            raise accepted
+        held = accepted.order
+        return Placement(held, accepted.repeated, "accepted", held.content_hash)
+
+    async def _answer(self, batches: Batches[Answer], order: Order, deadline: Deadline) -> Answer:
+        """What becomes of the order on one path, at the deadline at the latest."""
+        passenger = batches.board(order, deadline)
+        await asyncio.wait({passenger.answer}, timeout=max(deadline.remaining_s, 0))
+        if not passenger.answer.done():
+            if passenger.sent:
+                raise IntakeOutcomeUnknown("no answer came before the order's deadline")
+            passenger.fail(Overloaded("the order's turn did not come before its deadline; it was not attempted"))
+        return passenger.answer.result()
+
+    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome]:
+        try:
+            bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
+            return await place(self._database, orders, bounded, DIRECT_SILENCE_S)
+        except TryAgain:
+            raise
+        except (DatabaseUnavailable, OutcomeUnknown) as error:
+            self._leave(error)
+            raise
+
+    async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused]:
+        return await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))
+
+    def _leave(self, error: Exception) -> None:
+        """Leaves the direct path; what waits for it goes to the journal at once."""
+        if not self._away.is_set():
+            self.turns += 1
+            _log.warning("direct_path_left", waiting=self._direct.under_way, **facts_of(error))
+            self._away.set()
+        self._direct.turn_away(Turned("the database is away"))
+
+    async def _until_back(self) -> None:
+        """Probes the database, one probe at a time, until the direct path can be taken again."""
+        answering_since: float | None = None
+        deadline_s = PROBE_FIRST_S
+        while True:
+            if await self._database_answers(deadline_s):
+                answering_since = answering_since or time.monotonic()
+                deadline_s = PROBE_FIRST_S
+            else:
+                answering_since = None
+                deadline_s = min(2 * deadline_s, PROBE_MAX_S)
+            if next_path(await self._look(answering_since)) is Path.DIRECT:
+                return
+            await asyncio.sleep(PROBE_PAUSE_S)
+
+    async def _database_answers(self, deadline_s: float) -> bool:
+        try:
+            async with self._database.write(deadline_s):
+                pass
+        except (DatabaseUnavailable, OutcomeUnknown):
+            return False  # `_leave` said so; `turns` and the path are shown
+        return True
+
+    async def _look(self, answering_since: float | None) -> Sight:
+        answering_s = None if answering_since is None else time.monotonic() - answering_since
+        backlog = None
+        if answering_s is not None:
+            with contextlib.suppress(EtcdError):  # the journal does not tell: that is what None says
+                backlog = await self._journal.backlog(_BACKLOG_DEADLINE_S)
+        return Sight(answering_s, backlog, self._journal.full, datetime.datetime.now(datetime.UTC))
+
+
+def _not_taken(unknown: Exception | None, error: Exception) -> Exception:
+    """What is told where no path took the order."""
+    if unknown is not None:
+        return IntakeOutcomeUnknown(f"no durable yes came: {unknown}; {error}")
+    if isinstance(error, JournalFull):
+        return error
+    return IntakeUnavailable(f"neither database nor journal can be used now: {error}")

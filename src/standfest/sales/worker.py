@@ -1,13 +1,11 @@
-"""The worker: what is done for orders in the background, in a loop that costs next to nothing when idle."""
+"""Backordered orders are served in the background, in a loop that costs next to nothing when idle."""
 
 import asyncio
 import contextlib
 
 import structlog
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from standfest.errors import StandfestError
 from standfest.sales.backorders import DEFECTS, ORDERS_MAX, confirm_backorders
 from standfest.storage.database import Database
 from standfest.telemetry.failures import facts_of
@@ -17,10 +15,6 @@ PAUSE_MAX_S = 8.0
 """The longest pause while the database is away."""
 
 _log = structlog.get_logger(__name__)
-
-
-class WorkerAddressTaken(StandfestError):
-    """The worker's own address cannot be listened on."""
 
 
 class WorkerMetrics:
@@ -73,45 +67,6 @@ async def work(database: Database, metrics: WorkerMetrics, stop: asyncio.Event) 
         metrics.failed_orders.inc(batch.failed)
         if not batch.more:
             await _wait(stop, INTERVAL_S)
-
-
-async def run_worker(database: Database, host: str, port: int, stop: asyncio.Event) -> None:
-    """Works, and answers /livez and /metrics on `host`:`port`, until `stop` is set. Closes the database.
-
-    Raises:
-        WorkerAddressTaken: nothing can listen on the address.
-    """
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    runner = web.AppRunner(_app(registry), access_log=None)
-    await runner.setup()
-    try:
-        await _listen(runner, host, port)
-        await work(database, metrics, stop)
-    finally:
-        await runner.cleanup()
-        await database.close()
-
-
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
-    try:
-        await web.TCPSite(runner, host, port).start()
-    except OSError as error:
-        raise WorkerAddressTaken(
-            f"the worker cannot listen on {host}:{port}: {error.strerror}; see who has it with `ss -ltnp`"
-        ) from error
-
-
-def _app(registry: CollectorRegistry) -> web.Application:
-    async def livez(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "alive"})
-
-    async def show_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.add_routes([web.get("/livez", livez), web.get("/metrics", show_metrics)])
-    return app
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

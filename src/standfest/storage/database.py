@@ -101,7 +101,7 @@ class Database:
         connection.committed_durably = False
         clock = asyncio.get_running_loop()
         taken_at = clock.time()
-        alarm = clock.call_later(max(patience_s, 0), lambda: watch())
+        alarm = clock.call_later(max(patience_s, 0), lambda: watch())  # noqa: PLW0108 - it is defined below
 
         def watch() -> None:
             nonlocal alarm

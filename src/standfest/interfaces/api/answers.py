@@ -24,12 +24,12 @@ Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+\.[0-9]{2}$")]
 Price = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2,4}$")]
 Quantity = Annotated[str, Meta(pattern=r"^-?[0-9]+(\.[0-9]{1,3})?$")]
 Percent = Annotated[str, Meta(pattern=r"^[0-9]+\.[0-9]{2}$")]
-STATUSES = ("confirmed", "backordered", "declined", "cancelled")
-"""Those that this release stores."""
+STATUSES = ("confirmed", "backordered", "declined", "cancelled", "conflict")
+"""Those that this release stores; an order that is only `accepted` waits in the journal, and is in no list yet."""
 Status = Annotated[
     str,
     Meta(
-        description=f"One of {', '.join(STATUSES)}; a later release may have more, so treat others as not final",
+        description=f"One of accepted, {', '.join(STATUSES)}; a later release may have more: treat those as not final",
         examples=["confirmed"],
     ),
 ]

@@ -8,6 +8,7 @@ from litestar.types import ASGIApp
 from standfest.domain.cancellation import CancelRequest
 from standfest.interfaces.api.answers import OrderAnswer, answer, order_answer
 from standfest.interfaces.api.body import read_body
+from standfest.interfaces.api.certainty import waiting
 from standfest.interfaces.api.conditions import Tags, etag, if_match, require_match
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
@@ -67,8 +68,18 @@ async def cancel_order(request: ApiRequest) -> ASGIApp:
         any_order=has_scope(client, ADMIN),
         at=datetime.datetime.now(datetime.UTC),
     )
-    order = (await _cancel(services, command, tags)).order
+    order = (await _cancel_or_wait(services, command, tags)).order
     return answer(order_answer(order), headers={"ETag": etag(order.version)})
+
+
+async def _cancel_or_wait(services: Services, command: CancelCommand, tags: Tags | None) -> Cancelled:
+    """Cancels; an order that waits in the journal cannot be cancelled before it is in the database."""
+    try:
+        return await _cancel(services, command, tags)
+    except OrderNotFound:
+        if await waiting(services, command.order_id) is not None:
+            raise DatabaseUnavailable("the order is accepted and not confirmed yet") from None
+    return await _cancel(services, command, tags)  # by now it is either there, or nowhere
 
 
 async def _cancel(services: Services, command: CancelCommand, tags: Tags | None) -> Cancelled:

@@ -1,17 +1,37 @@
 """What is not there: found out so that it holds.
 
+An order can wait in the journal, from where it moves to the database and never back: so the journal is asked first,
+and what it does not hold is looked for in the database then.
+
 A primary that was replaced and does not know it yet (a process that was frozen, a network that is cut) still
 answers reads, without what was stored since. It cannot commit any more: no standby answers it.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from uuid import UUID
 
+from standfest.clients.etcd_kv import EtcdError
+from standfest.domain.orders import Order
+from standfest.intake.entries import EntryBroken, EntryTooNew
 from standfest.interfaces.api.services import Services
 from standfest.storage.connection import Connection
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 
 Result = TypeVar("Result")
+
+
+async def waiting(services: Services, order_id: UUID) -> Order | None:
+    """The order as it waits in the journal, in state `accepted`; None: it does not, for certain.
+
+    Raises:
+        DatabaseUnavailable: that cannot be found out now.
+    """
+    try:
+        found = await services.intake.find([order_id], services.limits.read_deadline_s)
+    except (EtcdError, EntryBroken, EntryTooNew) as error:
+        raise DatabaseUnavailable(f"what the journal holds cannot be found out now: {error}") from error
+    return found.get(order_id)
 
 
 async def certainly(services: Services, look: Callable[[Connection], Awaitable[Result]]) -> Result:

@@ -9,7 +9,7 @@ from litestar.types import ExceptionHandlersMap
 
 from standfest.domain.cancellation import Conflict
 from standfest.domain.faults import Invalid
-from standfest.intake.errors import KeyReused, Overloaded
+from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, KeyReused, Overloaded
 from standfest.interfaces.api.problems import MEDIA_TYPE, Problem, invalid
 from standfest.sales.errors import CommandKeyReused, OrderNotFound
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy
@@ -40,10 +40,10 @@ def problem_of(error: Exception) -> Problem | None:
         case PoolBusy():
             detail = "as many requests as may wait for the database do; nothing was attempted"
             return Problem("overloaded", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        case DatabaseUnavailable():
+        case DatabaseUnavailable() | IntakeUnavailable():
             detail = "nothing was changed; try again shortly"
             return Problem("unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
-        case OutcomeUnknown():
+        case OutcomeUnknown() | IntakeOutcomeUnknown():
             return Problem("outcome-unknown", "the change may have been made: send the same request again")
         case HTTPException():
             return _of_framework(error)

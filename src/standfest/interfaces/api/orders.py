@@ -1,5 +1,6 @@
 """Placing and reading orders."""
 
+import contextlib
 import datetime
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -15,7 +16,11 @@ from standfest.domain.faults import Invalid
 from standfest.domain.identity import order_id, order_number
 from standfest.domain.orders import Order
 from standfest.domain.request import OrderRequest
+from standfest.intake.decisions import remembered
 from standfest.intake.direct import Placement, read_placements
+from standfest.intake.entries import ENTRY_BYTES_MAX, fits
+from standfest.intake.errors import IntakeOutcomeUnknown
+from standfest.intake.paths import Path
 from standfest.intake.receipts import Receipt, SignedReceipt, receipt_of
 from standfest.interfaces.api.answers import (
     EventsAnswer,
@@ -27,7 +32,7 @@ from standfest.interfaces.api.answers import (
     shortage_answers,
 )
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly
+from standfest.interfaces.api.certainty import certainly, waiting
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.metrics import ApiMetrics
@@ -53,6 +58,7 @@ _Events = tuple[OrderEvent, ...]
 
 READ_SCOPES = frozenset({"orders:read", "orders:read-all"})
 ETAG_HEADER = ("ETag", "The version, as a strong entity tag")
+LOCATION_HEADER = ("Location", "Where the order can be read")
 READ_CACHE = {"Cache-Control": "private, no-cache"}
 
 
@@ -81,8 +87,14 @@ READ_CACHE = {"Cache-Control": "private, no-cache"}
             201: Content(
                 "Stored on two nodes, the first time and repeated; stock is reserved or backordered",
                 OrderAnswer,
-                headers=(("Location", "Where the order can be read"), ETAG_HEADER),
-            )
+                headers=(LOCATION_HEADER, ETAG_HEADER),
+            ),
+            202: Content(
+                "Accepted: durable on two nodes, while the database is away. What is in stock is decided when it is"
+                " back; read the order, or repeat the request, to see what became of it",
+                OrderAnswer,
+                headers=(LOCATION_HEADER, ETAG_HEADER),
+            ),
         },
         problems=(
             "out-of-stock",
@@ -116,10 +128,14 @@ async def place_order(request: ApiRequest) -> ASGIApp:
         if placement is None:
             raise invalid("invalid-content", error.faults) from error
     else:
+        if not fits(order):
+            raise Problem("payload-too-large", f"an order is at most {ENTRY_BYTES_MAX} bytes as it is kept")
         placement = await _known(order.order_id, services.intake.place(order))
     metrics: ApiMetrics = request.app.state.metrics
     metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
-    return _answer_placement(placement)
+    receipt = receipt_of(placement.order, placement.agreed_hash, placement.promise)
+    services.keep_receipt(receipt)
+    return _answer_placement(placement, receipt)
 
 
 async def _known(identifier: UUID, placing: Awaitable[Result]) -> Result:
@@ -127,7 +143,7 @@ async def _known(identifier: UUID, placing: Awaitable[Result]) -> Result:
     structlog.contextvars.bind_contextvars(order_id=str(identifier))
     try:
         return await placing
-    except OutcomeUnknown as error:
+    except (IntakeOutcomeUnknown, OutcomeUnknown) as error:
         raise Problem(
             "outcome-unknown",
             "the order may have been placed: repeat the same request with the same Idempotency-Key",
@@ -149,20 +165,22 @@ async def _agree(services: Services, submission: Submission) -> Order:
 
 
 async def _stored(services: Services, identifier: UUID) -> Placement | None:
-    """The placement of an order that is stored already, None where it is not: both hold, the barrier is committed.
+    """The placement of an order that is there already, None where it is not: both hold.
 
     Raises:
         DatabaseUnavailable: it cannot be found out now.
         OutcomeUnknown: whether it is there, and on a standby, is not known.
     """
+    accepted = await waiting(services, identifier)
+    if accepted is not None:
+        return Placement(accepted, True, "accepted", accepted.content_hash)
     async with services.database.write(services.limits.write_deadline_s) as connection:
         placements = await read_placements(connection, [identifier])
     return placements.get(identifier)
 
 
-def _answer_placement(placement: Placement) -> ASGIApp:
+def _answer_placement(placement: Placement, receipt: Receipt) -> ASGIApp:
     order = placement.order
-    receipt = receipt_of(order, placement.agreed_hash, placement.promise)
     if order.status == "declined":
         raise Problem(
             "out-of-stock",
@@ -173,7 +191,8 @@ def _answer_placement(placement: Placement) -> ASGIApp:
             lines=shortage_answers(placement.shortages),
         )
     headers = {"Location": f"/v1/orders/{order.order_id}", "ETag": etag(order.version)}
-    return answer(order_answer(order, receipt), status=201, headers=headers)
+    status = 202 if order.status in ("accepted", "conflict") else 201
+    return answer(order_answer(order, receipt), status=status, headers=headers)
 
 
 @route(
@@ -252,8 +271,15 @@ async def _visible(request: ApiRequest) -> tuple[Order, _Events]:
         return None if order is None else (order, (await read_events(connection, [identifier]))[identifier])
 
     services = services_of(scope)
-    async with services.database.read(services.limits.read_deadline_s) as connection:
-        found = await look(connection)
+    found: tuple[Order, _Events] | None = None
+    if services.intake.path is Path.DIRECT:
+        with contextlib.suppress(DatabaseUnavailable):  # then the journal may have it; else it is said below
+            async with services.database.read(services.limits.read_deadline_s) as connection:
+                found = await look(connection)
+    if found is None:
+        accepted = await waiting(services, identifier)
+        if accepted is not None and owner in (None, accepted.client_id):
+            found = accepted, ()
     if found is None:
         found = await certainly(services, look)
     if found is None:
@@ -262,5 +288,7 @@ async def _visible(request: ApiRequest) -> tuple[Order, _Events]:
 
 
 def _receipt(order: Order, events: _Events) -> Receipt:
+    if not events:
+        return receipt_of(order, order.content_hash, "accepted")
     first = events[0]
-    return receipt_of(order, first.content_hash, first.type.removeprefix("order."))
+    return receipt_of(order, first.content_hash, remembered(order, first)[0])

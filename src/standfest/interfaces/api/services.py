@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 from standfest.catalogue.snapshot import Catalogue
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import Intake
-from standfest.intake.receipts import Signer
+from standfest.intake.receipts import Receipt, Signer
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.storage.database import Database
 
@@ -17,7 +17,7 @@ from standfest.storage.database import Database
 class Limits:
     """Bounds of one API process."""
 
-    in_flight_max: int = 512
+    in_flight_max: int = 1024
     """So many requests at once; more are answered with 429."""
     read_deadline_s: float = 2.0
     """A read that takes longer is answered with 503."""
@@ -44,5 +44,7 @@ class Services:
     limits: Limits = Limits()
     journal_state: Callable[[], Dependency] | None = None
     """How the journal is, as last seen: answers at once and asks nobody. None: there is no journal."""
+    keep_receipt: Callable[[Receipt], None] = lambda _: None
+    """Takes each receipt that is given out; never waits."""
     collectors: tuple[Collector, ...] = ()
     """Figures of other parts that /metrics shows: anything with `collect`, such as a Counter without a registry."""

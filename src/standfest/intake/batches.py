@@ -1,0 +1,158 @@
+"""Orders that arrive together travel together: bounded batches, few in the air, nobody waits for a fuller one.
+
+A batch leaves at once while fewer than `flights_max` are in the air, so a lonely order is never kept waiting; what
+arrives meanwhile is the next batch. One order cannot fail its neighbours: a batch that fails for a reason which is not
+everybody's is halved until the order alone is left with its own failure.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from standfest.domain.orders import Order
+from standfest.storage.deadline import Deadline
+
+Answer = TypeVar("Answer")
+Send = Callable[[Sequence[Order], Deadline], Awaitable[Sequence[Answer]]]
+"""Carries a batch (no two orders with one client and key) and answers in its order, before the deadline."""
+
+_LINE_WEIGHT = 400  # bytes that a line takes, about, encoded or as columns
+_ORDER_WEIGHT = 1_200
+
+
+class Passenger(Generic[Answer]):
+    """One order on its way, and who waits for it."""
+
+    __slots__ = ("answer", "deadline", "order", "sent")
+
+    def __init__(self, order: Order, deadline: Deadline) -> None:
+        self.order = order
+        self.deadline = deadline
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.sent = False
+        """It has left with a batch: something may have happened."""
+
+    def fail(self, error: BaseException) -> None:
+        """Says that nothing will come of it, unless something did already; where it waits it is left behind."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # seen, also where nobody waits for it any more
+
+
+class Batches(Generic[Answer]):
+    """One way for orders to go."""
+
+    def __init__(
+        self,
+        send: Send[Answer],
+        *,
+        everybodys: tuple[type[Exception], ...],
+        orders_max: int,
+        weight_max: int,
+        flights_max: int,
+    ) -> None:
+        """
+        Args:
+            send: carries one batch.
+            everybodys: failures that are those of the way itself; nobody would fare better alone.
+            orders_max: in one batch.
+            weight_max: bytes of one batch, estimated; a single order may be heavier.
+            flights_max: batches in the air at once.
+        """
+        self._send = send
+        self._everybodys = everybodys
+        self._orders_max = orders_max
+        self._weight_max = weight_max
+        self._flights_max = flights_max
+        self._waiting: deque[Passenger[Answer]] = deque()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._under_way: dict[UUID, Passenger[Answer]] = {}
+
+    @property
+    def under_way(self) -> int:
+        """Orders that wait or are in the air."""
+        return len(self._under_way)
+
+    def board(self, order: Order, deadline: Deadline) -> Passenger[Answer]:
+        """Takes an order along; the same order (by id) that is under way already is shared, not sent twice."""
+        passenger = self._under_way.get(order.order_id)
+        if passenger is None:
+            passenger = Passenger(order, deadline)
+            self._under_way[order.order_id] = passenger
+            passenger.answer.add_done_callback(lambda _: self._arrived(order.order_id))
+            self._waiting.append(passenger)
+            self._depart()
+        return passenger
+
+    def turn_away(self, error: Exception) -> None:
+        """Fails all that have not left: they can take another way at once."""
+        for passenger in self._waiting:
+            passenger.fail(error)
+        self._waiting.clear()
+
+    def _arrived(self, order_id: UUID) -> None:
+        del self._under_way[order_id]
+
+    def _depart(self) -> None:
+        while self._waiting and len(self._flights) < self._flights_max:
+            batch = self._next_batch()
+            if not batch:
+                return
+            flight = asyncio.create_task(self._fly(batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._landed)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        flight.result()  # whatever can go wrong went to the passengers; anything else shall be seen
+        self._depart()
+
+    def _next_batch(self) -> list[Passenger[Answer]]:
+        """The first that wait, as many as go together: bounded, and no two with one client and key."""
+        batch: list[Passenger[Answer]] = []
+        left: list[Passenger[Answer]] = []
+        keys = set()
+        weight = 0
+        while self._waiting and len(batch) < self._orders_max:
+            passenger = self._waiting.popleft()
+            if passenger.answer.done():
+                continue  # who waited has gone: its deadline passed, and nothing was sent
+            order = passenger.order
+            key = (order.client_id, order.idempotency_key)
+            weight += _ORDER_WEIGHT + _LINE_WEIGHT * len(order.lines)
+            if key in keys or (batch and weight > self._weight_max):
+                left.append(passenger)
+                if key not in keys:
+                    break
+                continue
+            keys.add(key)
+            batch.append(passenger)
+        self._waiting.extendleft(reversed(left))
+        return batch
+
+    async def _fly(self, batch: list[Passenger[Answer]]) -> None:
+        for passenger in batch:
+            passenger.sent = True
+        latest = max((passenger.deadline for passenger in batch), key=lambda deadline: deadline.remaining_s)
+        try:
+            answers = await self._send([passenger.order for passenger in batch], latest)
+        except self._everybodys as error:
+            for passenger in batch:
+                passenger.fail(error)
+        except Exception as error:  # noqa: BLE001 - told to whom it concerns
+            if len(batch) == 1:
+                batch[0].fail(error)
+                return
+            middle = len(batch) // 2
+            await self._fly(batch[:middle])
+            await self._fly(batch[middle:])
+        except BaseException as error:
+            for passenger in batch:
+                passenger.fail(error)
+            raise
+        else:
+            for passenger, answer in zip(batch, answers, strict=True):
+                if not passenger.answer.done():
+                    passenger.answer.set_result(answer)

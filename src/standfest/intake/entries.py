@@ -1,0 +1,93 @@
+"""What the journal keeps of an order: a format with a version, which releases N and N+1 read alike.
+
+A release ignores members that it does not know. Where it would do wrong by that, the release that writes them raises
+`readable_by`: an older one then leaves the entry alone, and a newer one drains it.
+"""
+
+import msgspec
+
+from standfest.domain.orders import Order
+from standfest.errors import StandfestError
+
+FORMAT = 1
+ENTRY_BYTES_MAX = 1024 * 1024
+"""An order larger than this, encoded, is refused at the door, on both paths alike."""
+
+
+_SURELY_SMALL_LINES = 100
+"""With every text as long as it may be, and every character of it four bytes, so many lines take half of that."""
+
+
+class EntryTooNew(StandfestError):
+    """The entry was written by a later release and is left for it."""
+
+
+class EntryBroken(StandfestError):
+    """The entry cannot be read as an order."""
+
+
+class _Head(msgspec.Struct, frozen=True):
+    format: int
+    readable_by: int
+
+
+class _Entry(_Head, frozen=True):
+    order: Order
+
+
+class _Quarantined(msgspec.Struct, frozen=True):
+    reason: str
+    since: str
+    """RFC 3339."""
+    entry: msgspec.Raw
+
+
+_head = msgspec.json.Decoder(_Head)
+_entry = msgspec.json.Decoder(_Entry)
+_quarantined = msgspec.json.Decoder(_Quarantined)
+
+
+def fits(order: Order) -> bool:
+    """Whether the order is small enough to be kept on either path."""
+    return len(order.lines) <= _SURELY_SMALL_LINES or len(encode_entry(order)) <= ENTRY_BYTES_MAX
+
+
+def encode_entry(order: Order) -> bytes:
+    """The entry of an order in state `accepted`."""
+    return msgspec.json.encode(_Entry(format=FORMAT, readable_by=FORMAT, order=order))
+
+
+def decode_entry(data: bytes) -> Order:
+    """The order of an entry.
+
+    Raises:
+        EntryTooNew: another release reads it.
+        EntryBroken: nobody can.
+    """
+    try:
+        if _head.decode(data).readable_by > FORMAT:
+            raise EntryTooNew(f"this release reads journal entries up to format {FORMAT}")
+        return _entry.decode(data).order
+    except msgspec.MsgspecError as error:
+        raise EntryBroken(f"a journal entry cannot be read: {error}") from error
+
+
+def encode_quarantined(entry: bytes, reason: str, since: str) -> bytes:
+    """An entry set apart, with the reason why and the moment (RFC 3339) since when."""
+    try:
+        raw = msgspec.Raw(msgspec.json.encode(msgspec.json.decode(entry)))
+    except msgspec.MsgspecError:
+        raw = msgspec.Raw(msgspec.json.encode(entry))  # not even JSON: kept byte for byte, as base64
+    return msgspec.json.encode(_Quarantined(reason, since, raw))
+
+
+def decode_quarantined(data: bytes) -> Order:
+    """The order of an entry set apart.
+
+    Raises:
+        EntryTooNew, EntryBroken: as `decode_entry`.
+    """
+    try:
+        return decode_entry(bytes(_quarantined.decode(data).entry))
+    except msgspec.MsgspecError as error:
+        raise EntryBroken(f"a quarantined journal entry cannot be read: {error}") from error

@@ -1,0 +1,69 @@
+"""What intake and drainers tell Prometheus, as collectors that read the figures where they are kept."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from standfest.intake.drain import Drainer
+from standfest.intake.intake import Intake
+from standfest.intake.paths import Path
+from standfest.intake.synthetic import Synthetic
+
+
+class IntakeFigures(Collector):
+    """Of an API process."""
+
+    def __init__(self, intake: Intake, synthetic: Synthetic) -> None:
+        self._intake = intake
+        self._synthetic = synthetic
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they are now."""
+        intake, synthetic = self._intake, self._synthetic
+        direct = float(intake.path is Path.DIRECT)
+        yield GaugeMetricFamily("standfest_intake_direct", "1 while new orders take the direct path", direct)
+        yield GaugeMetricFamily("standfest_intake_under_way", "Orders that are not answered yet", intake.under_way)
+        yield CounterMetricFamily("standfest_intake_turns", "How often the direct path was left", intake.turns)
+        yield GaugeMetricFamily(
+            "standfest_journal_well_seconds",
+            "Time since the journal last accepted a synthetic order",
+            synthetic.well_for_s,
+        )
+        yield CounterMetricFamily(
+            "standfest_synthetic_failures", "Synthetic orders that were not accepted", synthetic.failures
+        )
+        if synthetic.last_s is not None:
+            yield GaugeMetricFamily(
+                "standfest_synthetic_accepted_seconds", "Time the last one took to be accepted", synthetic.last_s
+            )
+
+
+class DrainFigures(Collector):
+    """Of a worker."""
+
+    def __init__(self, drainer: Drainer) -> None:
+        self._drainer = drainer
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they are now."""
+        drainer = self._drainer
+        yield CounterMetricFamily("standfest_journal_drained", "Orders written from the journal", drainer.drained)
+        yield CounterMetricFamily("standfest_journal_quarantined", "Entries that were set apart", drainer.set_apart)
+        yield CounterMetricFamily("standfest_journal_conflicts", "Orders stored in conflict", drainer.conflicts)
+        yield CounterMetricFamily("standfest_drain_failures", "Rounds that failed", drainer.failures)
+        yield GaugeMetricFamily(
+            "standfest_drain_round_age_seconds", "Time since a round ended well", time.monotonic() - drainer.well_at
+        )
+        if drainer.synthetic_age_s is not None and drainer.synthetic_at is not None:
+            yield GaugeMetricFamily(
+                "standfest_synthetic_confirmed_age_seconds",
+                "Age of the last synthetic order when it was confirmed here",
+                drainer.synthetic_age_s,
+            )
+            yield GaugeMetricFamily(
+                "standfest_synthetic_confirmed_timestamp_seconds",
+                "When that was, in seconds since 1970",
+                drainer.synthetic_at,
+            )

@@ -1,0 +1,262 @@
+"""The journal: orders that are durable on two of three etcd members until the database has them.
+
+Keys, all under `standfest/`:
+
+    c/<client>/<SHA-256 of the idempotency key>   the claim: the order id that holds (client, key)
+    o/<order id>                                  an order that waits to be drained
+    x/<order id>                                  an order that could not be drained, with the reason
+    progress                                      how far the drainers came
+
+An order's two keys are created in one transaction and deleted in one. What is concluded from an absence is asked for
+in a transaction that may write: this etcd can answer a mere read with the past (facts: 3.4.20 to 3.4.41 after a pause).
+
+A request that was given up may still be carried out much later, and may then create an order again that was drained
+and deleted meanwhile. That is harmless: draining it finds the order in the database and deletes it.
+"""
+
+import datetime
+import hashlib
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+import msgspec
+
+from standfest.clients.etcd_kv import (
+    Absent,
+    Delete,
+    EtcdFull,
+    EtcdOutcomeUnknown,
+    EtcdStore,
+    KeyValue,
+    Put,
+    Range,
+    RangeResult,
+    Txn,
+    TxnResult,
+    Unchanged,
+)
+from standfest.domain.orders import Order
+from standfest.errors import StandfestError
+from standfest.intake.entries import decode_entry, decode_quarantined, encode_entry, encode_quarantined
+from standfest.intake.errors import JournalFull, KeyReused
+
+ORDERS_PER_TXN_MAX = 50
+"""etcd allows 128 operations a transaction; an order is one of them on the outer level and at most three inside."""
+
+_PREFIX = b"standfest/"
+_ORDERS = _PREFIX + b"o/"
+_ORDERS_END = _PREFIX + b"o0"  # "0" follows "/"
+_QUARANTINE = _PREFIX + b"x/"
+_QUARANTINE_END = _PREFIX + b"x0"
+_PROGRESS = _PREFIX + b"progress"
+_BARRIER = _PREFIX + b"barrier"
+
+
+class JournalBroken(StandfestError):
+    """The journal holds a claim without its order: somebody changed it by hand."""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """An order that the journal holds."""
+
+    order: Order
+    """In state `accepted`, as it was when it came first."""
+    repeated: bool
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """An entry that waits to be drained."""
+
+    order_id: UUID
+    create_revision: int
+    mod_revision: int
+    data: bytes
+    """Empty where only keys were asked for."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far the drainers came: all that was accepted before `accepted_at` is drained."""
+
+    accepted_at: datetime.datetime
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """What waits to be drained."""
+
+    count: int
+    accepted_at: datetime.datetime | None
+    """All that was accepted before is drained; None where that was never said."""
+
+    def age_s(self, now: datetime.datetime) -> float:
+        """At most so many seconds ago the oldest waiting order was accepted; 0 where nothing waits."""
+        if self.count == 0:
+            return 0.0
+        return float("inf") if self.accepted_at is None else (now - self.accepted_at).total_seconds()
+
+
+class Journal:
+    """Orders in etcd. Every call ends within its deadline, and may be repeated."""
+
+    def __init__(self, store: EtcdStore, size_max_bytes: int) -> None:
+        """
+        Args:
+            store: the journal's own cluster.
+            size_max_bytes: of a member's real file; beyond it nothing is accepted.
+        """
+        self._store = store
+        self._size_max_bytes = size_max_bytes
+        self._full = False
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more is accepted."""
+        return self._full
+
+    def learn_size(self, size_bytes: int, alarm: bool) -> None:
+        """Says how large the largest file of a member is, and whether a member has raised its alarm for space."""
+        self._full = alarm or size_bytes >= self._size_max_bytes
+
+    async def accept(self, orders: Sequence[Order], deadline_s: float) -> list[Accepted | KeyReused]:
+        """Creates what is absent, in one transaction; answers in the order given.
+
+        Args:
+            orders: in state `accepted`, at most ORDERS_PER_TXN_MAX, no two with the same client and key.
+            deadline_s: seconds from now.
+
+        Raises:
+            JournalFull: nothing was accepted; there is no room.
+            EtcdUnavailable: nothing was accepted.
+            EtcdOutcomeUnknown: each may have been accepted; also where etcd met its quota at this transaction.
+        """
+        if self.full:
+            raise JournalFull(f"the journal's file has reached {self._size_max_bytes} bytes; see `standfest journal`")
+        try:
+            answer = await self._store.txn(Txn((), tuple(_create(order) for order in orders)), deadline_s)
+        except EtcdFull as error:
+            self._full = True
+            raise EtcdOutcomeUnknown(f"the journal takes no more: {error}; see `standfest journal`") from error
+        return [_accepted(order, _inner(result)) for order, result in zip(orders, answer.result.results, strict=True)]
+
+    async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
+        """Those of the orders that the journal holds; one that is not in the answer was not there, for certain.
+
+        Raises:
+            EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
+            EntryTooNew, EntryBroken: one is there and cannot be read.
+        """
+        found: dict[UUID, Order] = {}
+        for start in range(0, len(order_ids), ORDERS_PER_TXN_MAX):
+            part = order_ids[start : start + ORDERS_PER_TXN_MAX]
+            reads = [Range(prefix + _name(order_id)) for order_id in part for prefix in (_ORDERS, _QUARANTINE)]
+            # What may write goes through the log, and its reads are made at its place there. Nothing is ever deleted.
+            answer = await self._store.txn(Txn((), (Delete(_BARRIER), *reads)), deadline_s)
+            for value in _values(answer.result.results):
+                decode = decode_entry if value.key.startswith(_ORDERS) else decode_quarantined
+                found[_order_id(value.key)] = decode(value.value)
+        return found
+
+    async def backlog(self, deadline_s: float) -> Backlog:
+        """How much waits, and how old it can be. A hint: it may be a moment behind.
+
+        Raises:
+            EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
+        """
+        reads = (Range(_ORDERS, _ORDERS_END, count_only=True), Range(_PROGRESS))
+        count, progress = (await self._store.txn(Txn((), reads), deadline_s)).result.results
+        if not (isinstance(count, RangeResult) and isinstance(progress, RangeResult)):
+            raise JournalBroken("the journal answered a question with something else")
+        told = [msgspec.json.decode(value.value, type=Progress).accepted_at for value in progress.values]
+        return Backlog(count.count, told[0] if told else None)
+
+    async def quarantined(self, deadline_s: float) -> int:
+        """How many orders are set apart."""
+        return (await self._store.get(Range(_QUARANTINE, _QUARANTINE_END, count_only=True), deadline_s)).count
+
+    async def waiting(self, limit: int, deadline_s: float) -> list[Waiting]:
+        """The names of the oldest entries by creation, at most `limit`."""
+        wanted = Range(_ORDERS, _ORDERS_END, limit=limit, keys_only=True, by_creation=True)
+        return [_waiting(value) for value in (await self._store.get(wanted, deadline_s)).values]
+
+    async def read(self, entries: Sequence[Waiting], deadline_s: float) -> list[Waiting]:
+        """The same entries with their data, without those that are gone, at most 128."""
+        reads = tuple(Range(_ORDERS + _name(entry.order_id)) for entry in entries)
+        answer = await self._store.txn(Txn((), reads), deadline_s)
+        return [_waiting(value) for value in _values(answer.result.results)]
+
+    async def remove(self, drained: Iterable[tuple[Waiting, Order]], deadline_s: float) -> None:
+        """Deletes entries that the database has, each only where it is still the one that was drained.
+
+        Those of them that are deleted are older than all that is left, save what was set apart.
+        """
+        pairs = list(drained)
+        progress = Progress(max(order.accepted_at for _, order in pairs))
+        for start in range(0, len(pairs), ORDERS_PER_TXN_MAX):
+            part = pairs[start : start + ORDERS_PER_TXN_MAX]
+            deletes = tuple(_remove(entry, order) for entry, order in part)
+            said = Put(_PROGRESS, msgspec.json.encode(progress))
+            try:
+                await self._store.txn(Txn((), (*deletes, said)), deadline_s)
+            except EtcdFull:  # then it takes nothing but deletions
+                await self._store.txn(Txn((), deletes), deadline_s)
+
+    async def quarantine(self, entry: Waiting, reason: str, deadline_s: float) -> None:
+        """Sets an entry apart: it holds up nobody, and is not lost. Its claim stays."""
+        since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        name = _name(entry.order_id)
+        apart = Put(_QUARANTINE + name, encode_quarantined(entry.data, reason, since))
+        unchanged = Unchanged(_ORDERS + name, entry.mod_revision)
+        await self._store.txn(Txn((unchanged,), (apart, Delete(_ORDERS + name))), deadline_s)
+
+
+def _create(order: Order) -> Txn:
+    claim, name = _claim(order), _name(order.order_id)
+    return Txn(
+        (Absent(claim),),
+        (Put(claim, name), Put(_ORDERS + name, encode_entry(order))),
+        (Range(claim), Range(_ORDERS + name), Range(_QUARANTINE + name)),
+    )
+
+
+def _remove(entry: Waiting, order: Order) -> Txn:
+    name = _ORDERS + _name(entry.order_id)
+    return Txn((Unchanged(name, entry.mod_revision),), (Delete(name), Delete(_claim(order))))
+
+
+def _accepted(order: Order, result: TxnResult) -> Accepted | KeyReused:
+    if result.succeeded:
+        return Accepted(order, repeated=False)
+    claim, *entries = _values(result.results)
+    holder = UUID(claim.value.decode("ascii"))
+    if holder != order.order_id:
+        return KeyReused(holder)
+    if not entries:
+        raise JournalBroken(f"the journal has a claim for order {holder} and no order; see `standfest journal`")
+    decode = decode_entry if entries[0].key.startswith(_ORDERS) else decode_quarantined
+    return Accepted(decode(entries[0].value), repeated=True)
+
+
+def _inner(result: object) -> TxnResult:
+    if not isinstance(result, TxnResult):
+        raise JournalBroken("the journal answered a transaction with something else")
+    return result
+
+
+def _values(results: Iterable[object]) -> list[KeyValue]:
+    return [value for result in results if isinstance(result, RangeResult) for value in result.values]
+
+
+def _claim(order: Order) -> bytes:
+    key = hashlib.sha256(order.idempotency_key.encode("ascii")).hexdigest()
+    return _PREFIX + f"c/{order.client_id}/{key}".encode("ascii")
+
+
+def _name(order_id: UUID) -> bytes:
+    return str(order_id).encode("ascii")
+
+
+def _order_id(key: bytes) -> UUID:
+    return UUID(key.rpartition(b"/")[2].decode("ascii"))
+
+
+def _waiting(value: KeyValue) -> Waiting:
+    return Waiting(_order_id(value.key), value.create_revision, value.mod_revision, value.value)
