@@ -10,7 +10,7 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
-from standfest.clients.etcd_attempt import Gateway, Preference
+from standfest.clients.etcd_attempt import Gateway, Members
 from standfest.clients.etcd_errors import (
     EtcdCompacted,
     EtcdError,
@@ -62,10 +62,10 @@ _Answer = TypeVar("_Answer")
 class EtcdStore:
     """One etcd cluster. Every request ends within its deadline, in seconds from now.
 
-    A request goes to the first of `members` unless that failed lately. Where no answer has come after `attempt_s`, it
-    is sent to the next member as well, and so on until the deadline; the first answer counts. So a request may be
-    applied more than once, and an attempt that was given up may be applied at any later time: callers' transactions
-    have to be idempotent.
+    A request goes to the first of `members` unless that failed lately. Where no answer has come after `attempt_s`
+    (more while answers are slow), it is sent to the next member as well, and so on until the deadline; the first
+    answer counts. So a request may be applied more than once, and an attempt that was given up may be applied at any
+    later time: callers' transactions have to be idempotent.
     """
 
     def __init__(
@@ -73,12 +73,11 @@ class EtcdStore:
         session: aiohttp.ClientSession,
         members: Sequence[str],
         tls: ssl.SSLContext,
-        attempt_s: float = 0.4,
+        attempt_s: float = 0.2,
     ) -> None:
         """Uses `session`, which stays the caller's, for `members` (`host:port`, the nearest first)."""
         self._gateway = Gateway(session, tls)
-        self._preference = Preference(members)
-        self._attempt_s = attempt_s
+        self._members = Members(members, attempt_s)
 
     async def txn(self, txn: Txn, deadline_s: float) -> TxnAnswer:
         """Carry out a transaction.
@@ -114,7 +113,7 @@ class EtcdStore:
             await self._ask("/v3/kv/compaction", body, deadline_s)
 
     async def _ask(self, path: str, body: bytes, deadline_s: float) -> bytes:
-        return await Request(self._gateway, self._preference, path, body, self._attempt_s, deadline_s).answer()
+        return await Request(self._gateway, self._members, path, body, deadline_s).answer()
 
 
 def _decoded(decode: Callable[[bytes], _Answer], body: bytes) -> _Answer:

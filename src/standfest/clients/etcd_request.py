@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from standfest.clients.etcd_attempt import Gateway, NotSent, Outcome, Preference, Refused, Unanswered
+from standfest.clients.etcd_attempt import Answered, Gateway, Members, NotSent, Outcome, Refused, Unanswered
 from standfest.clients.etcd_errors import (
     EtcdCompacted,
     EtcdFull,
@@ -15,7 +15,7 @@ from standfest.clients.etcd_errors import (
 )
 
 ATTEMPTS_UNDER_WAY_MAX = 3
-"""Attempts that wait for their answers at once; a further one ends the oldest."""
+"""Attempts of a request that are listened to at once; a further one takes the place of the oldest."""
 FAILURES_IN_A_ROW_MAX = 3
 """Attempts that fail at once, one after the other, before a pause."""
 PAUSE_S = 0.05
@@ -33,17 +33,15 @@ class Request:
     def __init__(
         self,
         gateway: Gateway,
-        preference: Preference,
+        members: Members,
         path: str,
         body: bytes,
-        attempt_s: float,
         deadline_s: float,
     ) -> None:
         self._gateway = gateway
-        self._preference = preference
+        self._members = members
         self._path = path
         self._body = body
-        self._attempt_s = attempt_s
         self._now = asyncio.get_running_loop().time
         self._deadline = self._now() + deadline_s
         self._under_way: dict[asyncio.Task[Outcome], str] = {}
@@ -68,39 +66,39 @@ class Request:
                 raise EtcdOutcomeUnknown(f"{self._path} was sent to etcd, and no answer came in time: {self._reason}")
             raise EtcdUnavailable(f"no member of etcd took {self._path}: {self._reason}")
         finally:
-            for task in self._under_way:
-                task.cancel()
+            for attempt in self._under_way:
+                self._gateway.leave_alone(attempt)
 
     def _begin(self, left_s: float) -> None:
         if len(self._under_way) == ATTEMPTS_UNDER_WAY_MAX:
             oldest = next(iter(self._under_way))
             self._reason = f"{self._under_way.pop(oldest)} was silent"
             self._in_doubt = True
-            oldest.cancel()
-        address = self._preference.choose(self._now())
-        attempt = self._gateway.attempt(address, self._path, self._body, self._attempt_s, left_s)
+            self._gateway.leave_alone(oldest)
+        address = self._members.choose(self._now())
+        attempt = self._gateway.attempt(address, self._path, self._body, self._members.patience_s, left_s)
         self._under_way[asyncio.create_task(attempt)] = address
 
     async def _listen(self) -> bytes | None:
         """The first good answer, or None once the next attempt is due: after silence, or soon after a failure."""
         newest = next(reversed(self._under_way), None)
-        due = min(self._now() + self._attempt_s, self._deadline)
+        due = min(self._now() + self._members.patience_s, self._deadline)
         while (left_s := due - self._now()) > 0:
             if not self._under_way:
                 await asyncio.sleep(left_s)
                 break
             ended, _ = await asyncio.wait(self._under_way, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                address, outcome = self._under_way.pop(task), task.result()
-                if isinstance(outcome, bytes):
-                    self._preference.worked(address)
-                    return outcome
+            for attempt in ended:
+                address, outcome = self._under_way.pop(attempt), attempt.result()
+                if isinstance(outcome, Answered):
+                    self._members.worked(address, outcome.took_s)
+                    return outcome.body
                 self._note(address, outcome)
             if newest in ended:
                 due = min(self._now() + self._pause_s(), self._deadline)
         if newest in self._under_way:
             self._failures_in_a_row = 0
-            self._preference.failed(self._under_way[newest], self._now())
+            self._members.failed(self._under_way[newest], self._now())
         return None
 
     def _pause_s(self) -> float:
@@ -123,4 +121,4 @@ class Request:
                 raise EtcdOutcomeUnknown(f"{self._path} was sent, then etcd's file was full: {outcome.reason}")
         if kind is Refusal.UNCERTAIN or isinstance(outcome, Unanswered):
             self._in_doubt = True
-        self._preference.failed(address, self._now())
+        self._members.failed(address, self._now())
