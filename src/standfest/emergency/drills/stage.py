@@ -63,7 +63,7 @@ class Grounds:
         return status_document(self.cluster.topology, seen, decide(seen))
 
 
-class _Silent:
+class Silent:
     """A drill has its own progress."""
 
     def doing(self, what: str) -> None:
@@ -156,11 +156,11 @@ class Stage:
         announced = self.guard.announce(self._command("service", "start", full_name))
         try:
             with self.cluster.home.locked():
-                await hold_service(self.cluster, service, crash=True, progress=_Silent())
+                await hold_service(self.cluster, service, crash=True, progress=Silent())
             yield
         finally:
             with self.cluster.home.locked():
-                await release_service(self.cluster, service, RELEASE_TIMEOUT_S, _Silent())
+                await release_service(self.cluster, service, RELEASE_TIMEOUT_S, Silent())
             self.guard.drop(announced)
 
     @contextlib.asynccontextmanager
@@ -170,12 +170,12 @@ class Stage:
         announced = self.guard.announce(self._command("node", "start", name))
         try:
             with self.cluster.home.locked():
-                await hold_node(self.cluster, node, crash=True, progress=_Silent())
+                await hold_node(self.cluster, node, crash=True, progress=Silent())
             yield
         finally:
             files = self.grounds.render(node)
             with self.cluster.home.locked():
-                await release_node(self.cluster, node, files, self.grounds.binaries, RELEASE_TIMEOUT_S, _Silent())
+                await release_node(self.cluster, node, files, self.grounds.binaries, RELEASE_TIMEOUT_S, Silent())
             self.guard.drop(announced)
 
     @contextlib.contextmanager
