@@ -69,7 +69,7 @@ class Catalogue:
         self._products: dict[str, Product] = {}
         self._keys: dict[str, _Key] = {}
         self._key_records: Sequence[KeyRecord] = ()
-        self._key_rows: list[Any] = []
+        self._key_rows: list[Any] | None = None
         self._position = Position("0", "")
         self._read_at_s: float | None = None
         self._revision = 0
