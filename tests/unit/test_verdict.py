@@ -258,7 +258,7 @@ CASES = {
             can_lose_a_node=False,
             reasons=(
                 BY_DATABASE,
-                "the journal has no quorum: 0 of 3 members can commit",
+                "the journal has no quorum: 0 of 3 members can take an order",
                 "no API process that takes requests says that its journal is well",
                 *(
                     reason
@@ -282,7 +282,7 @@ CASES = {
             can_lose_a_node=False,
             reasons=(
                 "no PostgreSQL is primary: nothing can be written",
-                "the journal has no quorum: 1 of 3 members can commit",
+                "the journal has no quorum: 1 of 3 members can take an order",
                 "n1/journal is failing",
                 "n1/postgres is failing",
                 "n2/journal is unresponsive",
@@ -310,7 +310,7 @@ CASES = {
                 "no API process takes requests",
                 "no door takes requests",
                 "no PostgreSQL is primary: nothing can be written",
-                "the journal has no quorum: 0 of 3 members can commit",
+                "the journal has no quorum: 0 of 3 members can take an order",
                 "nothing runs on n1",
                 "nothing runs on n2",
                 "nothing runs on n3",

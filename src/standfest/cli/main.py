@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "standfest.cli.status:status",
     "doctor": "standfest.cli.status:doctor",
     "logs": "standfest.cli.logs:logs",
+    "journal": "standfest.cli.journal:journal",
     "node": "standfest.cli.hold:node",
     "service": "standfest.cli.hold:service",
     "recover": "standfest.cli.recover:recover_command",

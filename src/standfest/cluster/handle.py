@@ -9,8 +9,11 @@ import aiohttp
 
 from standfest.clients.asking import Asker
 from standfest.clients.etcd import EtcdMember, client_tls
+from standfest.clients.etcd_kv import EtcdStore
+from standfest.clients.etcd_maintenance import EtcdMaintenance
 from standfest.clients.patroni import Patroni
 from standfest.clients.supervisor import Supervisor
+from standfest.cluster.access import journal_members
 from standfest.cluster.home import Home, NodeHome
 from standfest.cluster.secrets import SecretMissingError, Secrets
 from standfest.cluster.topology import Node, Topology
@@ -39,6 +42,15 @@ class Cluster:
         """The Patroni of `node`."""
         address = f"{node.address}:{self.topology.ports.patroni}"
         return Patroni(self.asker, address, self.secrets.password("patroni-rest"))
+
+    @property
+    def maintenance(self) -> EtcdMaintenance:
+        """Members of either etcd, each asked by its address."""
+        return EtcdMaintenance(self.asker.session, (), self.tls)
+
+    def journal_store(self) -> EtcdStore:
+        """The journal through any of its members."""
+        return EtcdStore(self.asker.session, journal_members(self.topology), self.tls)
 
     def etcd(self, node: Node) -> EtcdMember:
         """The member of Patroni's etcd on `node`."""

@@ -55,6 +55,8 @@ class SeenService:
     """Whether it wants traffic: not so an API process that is draining, or a door that has none behind it."""
     dependencies: Mapping[str, str] = field(default_factory=dict)
     """How an API process says that what it needs is, `ok` where it is well; without those that it did not name."""
+    alarm: str = ""
+    """What a member of an etcd has raised until somebody disarms it, such as NOSPACE: it takes nothing more."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
 

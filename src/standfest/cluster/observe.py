@@ -9,7 +9,6 @@ import msgspec
 
 from standfest.clients import postgres
 from standfest.clients.asking import Asker, UnreachableError
-from standfest.clients.etcd import EtcdMember
 from standfest.clients.patroni import MemberState
 from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.handle import Cluster
@@ -34,6 +33,8 @@ class _Heard:
     member: MemberState | None = None
     leads: set[str] = field(default_factory=set)
     """The etcd members, of either cluster, that say that they lead."""
+    alarms: dict[str, str] = field(default_factory=dict)
+    """The etcd members, of either cluster, that have raised alarms, and these."""
     silent: dict[str, str] = field(default_factory=dict)
     """Service name to the reason why its answer does not count."""
     unready: dict[str, str] = field(default_factory=dict)
@@ -76,10 +77,8 @@ async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _H
         match service.kind:
             case Kind.SUPERVISOR:
                 heard.programs = {each.name: each.state for each in await cluster.supervisor(node).programs()}
-            case Kind.ETCD:
-                await _ask_etcd(cluster.etcd(node), service, heard)
-            case Kind.JOURNAL:
-                await _ask_etcd(cluster.journal(node), service, heard)
+            case Kind.ETCD | Kind.JOURNAL:
+                await _ask_etcd(cluster, service, heard)
             case Kind.PATRONI:
                 heard.member = await cluster.patroni(node).member()
             case Kind.POSTGRES:
@@ -96,12 +95,15 @@ async def _ask_service(cluster: Cluster, node: Node, service: Service, heard: _H
         heard.silent[service.name] = str(error)
 
 
-async def _ask_etcd(member: EtcdMember, service: Service, heard: _Heard) -> None:
-    healthy, leads = await asyncio.gather(member.healthy(), member.leads())
-    if leads:
+async def _ask_etcd(cluster: Cluster, service: Service, heard: _Heard) -> None:
+    status = await cluster.maintenance.member_status(service.address, cluster.asker.timeout_s)
+    if status.is_leader:
         heard.leads.add(service.name)
-    if not healthy:
-        raise UnreachableError(f"https://{member.address}/health says that the member cannot commit")
+    own = [alarm.name for alarm in status.alarms if alarm.member_id == status.member_id]
+    if own:
+        heard.alarms[service.name] = ", ".join(own)
+    if not status.healthy:
+        raise UnreachableError(status.reason)
 
 
 async def _expect_ok(asker: Asker, url: str) -> None:
@@ -146,8 +148,7 @@ async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
         health = msgspec.json.decode(answer.body, type=_Health)
     except (UnreachableError, msgspec.MsgspecError):
         return
-    states = {each.name: each.state for each in health.dependencies}
-    heard.dependencies[service.name] = {"journal": "ok", **states}
+    heard.dependencies[service.name] = {each.name: each.state for each in health.dependencies}
 
 
 def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None) -> SeenNode:
@@ -174,6 +175,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role 
                 role=_role(service, heard, database_role) if state is State.RUNNING else None,
                 held=held,
                 ready=state is State.RUNNING and service.name not in heard.unready,
+                alarm=heard.alarms.get(service.name, ""),
                 dependencies=heard.dependencies.get(service.name, {}),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )

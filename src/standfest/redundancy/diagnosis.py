@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
-from standfest.redundancy.gaps import running
+from standfest.redundancy.gaps import able_members, running
 from standfest.redundancy.verdict import unwell_dependencies
 
 
@@ -73,12 +73,12 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
 
 
 def _journal_findings(seen: Observation) -> Iterator[Finding]:
-    members = running(seen.nodes, Kind.JOURNAL)
+    members = able_members(seen.nodes, Kind.JOURNAL)
     if len(members) < len(seen.nodes) // 2 + 1:
         yield Finding(
             "the journal has no quorum: no order is accepted while the database fails over",
-            f"{len(members)} of {len(seen.nodes)} members can commit",
-            "./standfest up",
+            f"{len(members)} of {len(seen.nodes)} members can take an order",
+            "./standfest journal",
         )
     elif not any(member.role is Role.LEADER for _, member in members):
         evidence = "none of its members says that it leads"
@@ -126,6 +126,10 @@ def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]
     elif service.state is not State.RUNNING:
         evidence = service.evidence or f"its process {service.pid or 'does not run'}"
         yield Finding(f"{full_name} is {service.state}", evidence, f"./standfest logs {full_name}")
+    elif service.alarm:
+        evidence = f"its status names the alarm {service.alarm}"
+        next_command = "./standfest journal" if service.kind is Kind.JOURNAL else f"./standfest logs {full_name}"
+        yield Finding(f"{full_name} takes nothing more", evidence, next_command)
     elif not service.ready and service.kind is Kind.API:
         yield Finding(f"{full_name} takes no requests", service.evidence, f"./standfest logs {full_name}")
     elif service.kind is Kind.API and (unwell := unwell_dependencies(service)):

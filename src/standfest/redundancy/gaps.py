@@ -37,9 +37,9 @@ def database_gaps(seen: Observation) -> Iterator[str]:
 def journal_gaps(seen: Observation) -> Iterator[str]:
     """What is missing for an order to be accepted into the journal."""
     nodes = seen.nodes
-    members = len(running(nodes, Kind.JOURNAL))
+    members = len(able_members(nodes, Kind.JOURNAL))
     if members < _quorum(seen):
-        yield f"the journal has no quorum: {members} of {len(nodes)} members can commit"
+        yield f"the journal has no quorum: {members} of {len(nodes)} members can take an order"
     elif not _having(nodes, Kind.JOURNAL, Role.LEADER):
         yield "the journal has no leader"
     if running(nodes, Kind.API) and not reaching_journal(nodes):
@@ -59,7 +59,7 @@ def entrance_gaps_without(lost: SeenNode, seen: Observation) -> Iterator[str]:
 def database_gaps_without(lost: SeenNode, seen: Observation) -> Iterator[str]:
     """What the loss of a node would leave too little of for orders to be written to the database."""
     left = _others(lost, seen)
-    etcd = len(running(left, Kind.ETCD))
+    etcd = len(able_members(left, Kind.ETCD))
     if etcd < _quorum(seen):
         yield f"{etcd} of {len(seen.nodes)} etcd members, too few for a quorum"
     # One of the two becomes primary if it is not already; in strict mode it needs the other one to commit.
@@ -73,7 +73,7 @@ def database_gaps_without(lost: SeenNode, seen: Observation) -> Iterator[str]:
 def journal_gaps_without(lost: SeenNode, seen: Observation) -> Iterator[str]:
     """What the loss of a node would leave too little of for the journal to bridge a failover."""
     left = _others(lost, seen)
-    members = len(running(left, Kind.JOURNAL))
+    members = len(able_members(left, Kind.JOURNAL))
     if members < _quorum(seen):
         yield f"{members} of {len(seen.nodes)} journal members, too few for a quorum"
     if _has_api(seen) and not running(left, Kind.WORKER):
@@ -90,6 +90,11 @@ def running(nodes: Iterable[SeenNode], kind: Kind) -> Found:
         for service in node.of_kind(kind)
         if service.state is State.RUNNING and service.ready
     ]
+
+
+def able_members(nodes: Iterable[SeenNode], kind: Kind) -> Found:
+    """The members of an etcd that can commit a write: one with an alarm takes none."""
+    return [(node, service) for node, service in running(nodes, kind) if not service.alarm]
 
 
 def reaching_database(nodes: Iterable[SeenNode]) -> list[SeenService]:

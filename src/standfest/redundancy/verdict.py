@@ -85,6 +85,8 @@ def _complaint(node: SeenNode, service: SeenService, *, serving: bool) -> str:
         return f"is {service.state}"
     if not service.ready and serving:
         return f"takes no requests: {service.evidence}"
+    if service.alarm:
+        return f"has raised the alarm {service.alarm}"
     if service.kind is Kind.API:
         return unwell_dependencies(service)
     return "is a replica on which no commit waits (yet)" if service.role is Role.REPLICA else ""

@@ -1,0 +1,271 @@
+"""The journal as the operations plane sees it: asked of its members themselves, so that nothing else has to run.
+
+Its keys and what is in them are the order plane's contract (intake/journal.py, intake/entries.py): `standfest/o/ID`
+waits to be drained, `standfest/x/ID` could not be and is set apart, `standfest/progress` says how far the drainers came.
+"""
+
+import asyncio
+import base64
+import binascii
+import datetime
+import json
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+
+from standfest.clients.etcd_kv import (
+    Absent,
+    Delete,
+    EtcdError,
+    EtcdStore,
+    KeyValue,
+    Put,
+    Range,
+    RangeResult,
+    Txn,
+    TxnAnswer,
+    Unchanged,
+)
+from standfest.cluster.handle import Cluster
+from standfest.cluster.holds import is_held
+from standfest.cluster.inventory import Kind
+from standfest.cluster.topology import Node
+from standfest.errors import StandfestError
+
+_WAITING, _WAITING_END = b"standfest/o/", b"standfest/o0"  # "0" follows "/"
+_APART, _APART_END = b"standfest/x/", b"standfest/x0"
+_PROGRESS = b"standfest/progress"
+_BARRIER = Delete(b"standfest/barrier")
+"""Nothing is ever there. A transaction that may write goes through the log, and its reads are of its place there: a
+mere read of this etcd can show the past after a pause (3.4.20 to 3.4.41)."""
+
+_DEADLINE_S = 3.0
+_SORTED_MAX = 20_000
+"""etcd loads a whole range to sort it: with more entries the oldest one's age is taken from what was drained last."""
+
+_APART_LISTED_MAX = 50
+"""Entries that are set apart are listed up to so many; they are counted all."""
+
+
+class NoSuchEntryError(StandfestError):
+    """The journal has no entry of this id, or none that can be put back."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class JournalMember:
+    """One member of the journal's etcd."""
+
+    node: str
+    address: str
+    held: bool
+    healthy: bool
+    """It can commit."""
+    is_leader: bool = False
+    size_bytes: int | None = None
+    """Of its file, with free pages and history; None where it did not say."""
+    in_use_bytes: int | None = None
+    alarms: tuple[str, ...] = ()
+    evidence: str = ""
+    """What came back where it is not healthy."""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What waits to be drained."""
+
+    count: int
+    oldest_id: str | None
+    """None where nothing waits, or too much for asking which is the oldest."""
+    oldest_age_s: float | None
+    """Seconds since the oldest entry was accepted, or at most so many; 0 where nothing waits, None where unknown."""
+
+
+@dataclass(frozen=True)
+class SetApart:
+    """An entry in quarantine."""
+
+    id: str
+    since: str
+    """RFC 3339."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class JournalView:
+    """The journal as it was seen."""
+
+    members: tuple[JournalMember, ...]
+    backlog: Backlog | None
+    """None where no quorum answered."""
+    apart_count: int = 0
+    apart: tuple[SetApart, ...] = ()
+    """The first of those that are set apart."""
+    evidence: str = ""
+    """Why the backlog is not known."""
+
+
+class _Order(msgspec.Struct, frozen=True):
+    accepted_at: datetime.datetime
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    order: _Order
+
+
+class _Progress(msgspec.Struct, frozen=True):
+    accepted_at: datetime.datetime
+
+
+class _Apart(msgspec.Struct, frozen=True):
+    reason: str
+    since: str
+    entry: msgspec.Raw
+
+
+async def view_journal(cluster: Cluster, now: datetime.datetime) -> JournalView:
+    """The journal as it is at `now`; over after a known time whatever does not answer."""
+    seen = asyncio.gather(*(_member(cluster, node) for node in cluster.topology.nodes))
+    store = cluster.journal_store()
+    try:
+        backlog = await _backlog(store, now)
+        count, apart = await _apart(store)
+    except EtcdError as error:
+        return JournalView(tuple(await seen), None, evidence=str(error))
+    return JournalView(tuple(await seen), backlog, count, apart)
+
+
+async def read_entry(cluster: Cluster, order_id: UUID) -> object:
+    """What the journal holds of an order, as JSON values: an entry, or one that is set apart with its reason.
+
+    Raises:
+        NoSuchEntryError: nothing; it was drained, or never accepted.
+        EtcdError: no quorum answered.
+    """
+    waiting, apart = await _find(cluster.journal_store(), order_id)
+    found = apart or waiting
+    if found is None:
+        raise NoSuchEntryError(
+            f"the journal holds nothing of order {order_id}; if it was accepted it has been drained, and the database "
+            "has it: ask GET /v1/orders/ID"
+        )
+    state = "waiting" if apart is None else "quarantined"
+    return {"id": str(order_id), "state": state, "entry": _json(found.value)}
+
+
+async def retry_entry(cluster: Cluster, order_id: UUID) -> None:
+    """Put an entry that is set apart back among those that wait, as the youngest; nothing is ever deleted.
+
+    Raises:
+        NoSuchEntryError: it is not set apart, or somebody else put it back meanwhile.
+        EtcdError: no quorum answered, or it is not known whether it was done.
+    """
+    store = cluster.journal_store()
+    waiting, apart = await _find(store, order_id)
+    if waiting is not None:
+        raise NoSuchEntryError(f"order {order_id} waits to be drained already")
+    if apart is None:
+        raise NoSuchEntryError(f"order {order_id} is not set apart; `./standfest journal` lists those that are")
+    to, there = _WAITING + _name(order_id), _APART + _name(order_id)
+    back = Txn((Absent(to), Unchanged(there, apart.mod_revision)), (Put(to, _original(apart.value)), Delete(there)))
+    if not (await store.txn(back, _DEADLINE_S)).result.succeeded:
+        raise NoSuchEntryError(f"order {order_id} was changed meanwhile; see: ./standfest journal show {order_id}")
+
+
+async def _member(cluster: Cluster, node: Node) -> JournalMember:
+    address = f"{node.address}:{cluster.topology.ports.journal_client}"
+    status = await cluster.maintenance.member_status(address, cluster.asker.timeout_s)
+    return JournalMember(
+        node=node.name,
+        address=address,
+        held=is_held(cluster.node_home(node), Kind.JOURNAL),
+        healthy=status.healthy,
+        is_leader=status.is_leader,
+        size_bytes=status.db_size_bytes or None,
+        in_use_bytes=status.db_in_use_bytes or None,
+        alarms=tuple(alarm.name for alarm in status.alarms if alarm.member_id == status.member_id),
+        evidence=status.reason,
+    )
+
+
+async def _backlog(store: EtcdStore, now: datetime.datetime) -> Backlog:
+    reads = (Range(_WAITING, _WAITING_END, count_only=True), Range(_PROGRESS))
+    counted, progress = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), _DEADLINE_S))
+    if counted.count == 0:
+        return Backlog(0, None, 0.0)
+    if counted.count > _SORTED_MAX:
+        drained = [msgspec.json.decode(value.value, type=_Progress).accepted_at for value in progress.values]
+        return Backlog(counted.count, None, _age_s(drained[0], now) if drained else None)
+    oldest = await store.get(Range(_WAITING, _WAITING_END, limit=1, by_creation=True), _DEADLINE_S)
+    if not oldest.values:
+        return Backlog(0, None, 0.0)
+    return Backlog(counted.count, _id(oldest.values[0].key), _accepted_age_s(oldest.values[0].value, now))
+
+
+async def _apart(store: EtcdStore) -> tuple[int, tuple[SetApart, ...]]:
+    """Keys first and each entry by itself: one may have a mebibyte."""
+    found = await store.get(Range(_APART, _APART_END, limit=_APART_LISTED_MAX, keys_only=True), _DEADLINE_S)
+    reads = await asyncio.gather(*(store.get(Range(value.key), _DEADLINE_S) for value in found.values))
+    return found.count, tuple(_set_apart(value) for read in reads for value in read.values)
+
+
+async def _find(store: EtcdStore, order_id: UUID) -> tuple[KeyValue | None, KeyValue | None]:
+    """The order's entry among those that wait, and among those that are set apart."""
+    reads = (Range(_WAITING + _name(order_id)), Range(_APART + _name(order_id)))
+    waiting, apart = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), _DEADLINE_S))
+    return next(iter(waiting.values), None), next(iter(apart.values), None)
+
+
+def _ranges(answer: TxnAnswer) -> list[RangeResult]:
+    return [result for result in answer.result.results if isinstance(result, RangeResult)]
+
+
+def _set_apart(value: KeyValue) -> SetApart:
+    try:
+        told = msgspec.json.decode(value.value, type=_Apart)
+    except msgspec.MsgspecError as error:
+        return SetApart(_id(value.key), "", f"what was noted of it cannot be read ({error})")
+    return SetApart(_id(value.key), told.since, told.reason)
+
+
+def _original(apart: bytes) -> bytes:
+    """The entry that was set apart; one that was no JSON was kept as base64 text."""
+    try:
+        entry = bytes(msgspec.json.decode(apart, type=_Apart).entry)
+    except msgspec.MsgspecError as error:
+        raise NoSuchEntryError(
+            f"the entry cannot be put back: what was noted of it cannot be read ({error})"
+        ) from error
+    try:
+        return base64.b64decode(msgspec.json.decode(entry, type=str), validate=True)
+    except (msgspec.MsgspecError, binascii.Error):
+        return entry
+
+
+def _accepted_age_s(entry: bytes, now: datetime.datetime) -> float | None:
+    """An entry that says nothing of the kind is not for this release to judge: a later one may drain it."""
+    try:
+        return _age_s(msgspec.json.decode(entry, type=_Entry).order.accepted_at, now)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _age_s(moment: datetime.datetime, now: datetime.datetime) -> float:
+    return max(0.0, (now - moment).total_seconds())
+
+
+def _json(value: bytes) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return {"not_json_base64": base64.b64encode(value).decode("ascii")}
+
+
+def _name(order_id: UUID) -> bytes:
+    return str(order_id).encode("ascii")
+
+
+def _id(key: bytes) -> str:
+    return key.rpartition(b"/")[2].decode("ascii", "replace")
