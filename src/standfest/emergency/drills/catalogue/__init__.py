@@ -1,11 +1,23 @@
 """The drills, by the kind of thing that they break."""
 
-from standfest.emergency.drills.catalogue import database, nodes, stores
+from standfest.emergency.drills.catalogue import (
+    database,
+    doors,
+    drainers,
+    journal_full,
+    nodes,
+    processes,
+    stores,
+    waiters,
+    way_back,
+)
 from standfest.emergency.drills.drill import Drill
 from standfest.errors import StandfestError
 
+_KINDS = (database, nodes, stores, journal_full, processes, doors, waiters, drainers, way_back)
+
 DRILLS: tuple[Drill, ...] = tuple(
-    sorted((*database.DRILLS, *nodes.DRILLS, *stores.DRILLS), key=lambda drill: drill.numbers)
+    sorted((drill for kind in _KINDS for drill in kind.DRILLS), key=lambda drill: drill.numbers)
 )
 """Every drill, in the order of the catalogue of faults."""
 
