@@ -1,10 +1,12 @@
-"""How a good partner system repeats a request, decided purely: outcomes, pauses, and which door is next.
+"""How a good partner system repeats a request, decided purely: outcomes, pauses, and when the next attempt begins.
 
 The meanings of the answers are those of the API: 429 and the product's own 503 say that nothing was sent
-anywhere, 504 says that it may have been, and a broken connection says nothing at all.
+anywhere, 504 says that it may have been, and a broken connection says nothing at all. Which door an attempt takes:
+`standfest.clients.doors`.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
@@ -14,6 +16,8 @@ NOT_ATTEMPTED_PROBLEMS = frozenset({"unavailable", "overloaded"})
 """Problems by which the product itself says that it tried nothing; a 503 without one is a proxy's."""
 
 BACKOFF_DOUBLINGS_MAX = 16
+AT_ONCE_MAX = 2
+"""One attempt, and one on the other door that does not wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,11 @@ class RetryPolicy:
     """A door that does not connect within this is left for the other one."""
     attempt_s: float = 5.0
     """An attempt without a whole answer after this is given up; what it did is then unknown."""
+    hedge_s: float = 0.75
+    """An attempt without an answer after this is not waited for alone: the same request goes to another door. A
+    frozen door still connects (its kernel does), so silence is all there is to see."""
+    probe_hedge_s: float = 0.2
+    """The same where the door had failed and is being tried again."""
     attempt_min_s: float = 0.05
     """With less time left no attempt begins: it would end in doubt, and for nothing."""
     deadline_s: float = 60.0
@@ -33,7 +42,8 @@ class RetryPolicy:
     retry_after_max_s: float = 5.0
     """A Retry-After that asks for more is cut to this."""
     door_rest_s: float = 2.0
-    """How long a door that failed is not the first choice."""
+    """How long a door that failed is not the first choice; doubled with each failure in a row, to the next bound."""
+    door_rest_max_s: float = 8.0
     attempts_max: int = 1000
 
     def pause_s(self, failures: int, retry_after_s: float | None, random: Random) -> float:
@@ -148,32 +158,81 @@ def conclude(tried: Tried) -> Outcome:
     return kind(tried.attempts, tried.ambiguous, tried.elapsed_s, tried.last)
 
 
-class Doors:
-    """Which door is next: in turn, but one that failed lately only where no other is left."""
+class Course:
+    """The attempts of one request as they begin and end: says when the next one may begin, and when to stop.
 
-    def __init__(self, urls: Sequence[str], rest_s: float) -> None:
-        if not urls:
-            raise ValueError("a client needs at least one door, such as http://127.0.0.1:8080")
-        self._urls = [url.rstrip("/") for url in urls]
-        self._rests_until = [0.0] * len(urls)
-        self._rest_s = rest_s
-        self._turn = 0
+    Times are of the monotonic clock. The caller keeps the promise that `begin` follows only on `may_begin`.
+    """
 
-    def choose(self, now: float, not_this: str | None = None) -> str:
-        """The next door's URL; the door `not_this` and resting ones come last. `now` in monotonic seconds."""
-        order = range(self._turn, self._turn + len(self._urls))
-        self._turn = (self._turn + 1) % len(self._urls)
-        candidates = [index % len(self._urls) for index in order]
+    def __init__(self, policy: RetryPolicy, began: float, random: Random, hedged: bool) -> None:
+        """`hedged`: a second attempt may begin while the first one is silent (only with a key, or to read)."""
+        self.attempts = 0
+        self.ambiguous = 0
+        self.under_way = 0
+        self.last: Answer | None = None
+        self.next_at = began
+        """No attempt begins before this; infinite while only the end of one under way can change that."""
+        self._began = began
+        self._policy = policy
+        self._latest = began + policy.deadline_s - policy.attempt_min_s
+        self._random = random
+        self._hedged = hedged
+        self._failures = 0
+        self._verdict: Verdict | None = None
 
-        def reluctance(index: int) -> tuple[float, bool]:
-            return max(self._rests_until[index] - now, 0.0), self._urls[index] == not_this
+    def over(self, now: float) -> bool:
+        """Whether nothing that is still to come matters: acknowledged, or nothing under way and nothing to begin."""
+        if self._verdict is Verdict.DONE:
+            return True
+        return self.under_way == 0 and not self._more(now)
 
-        return self._urls[min(candidates, key=reluctance)]
+    def may_begin(self, now: float) -> bool:
+        """Whether an attempt is due."""
+        return self._more(now) and self.under_way < AT_ONCE_MAX and self.next_at <= now
 
-    def failed(self, url: str, now: float) -> None:
-        """Notes that this door did not connect or broke a connection: it rests."""
-        self._rests_until[self._urls.index(url)] = now + self._rest_s
+    def wake_s(self, now: float) -> float | None:
+        """Seconds until an attempt is due if none that is under way ends before; None: not before one ends."""
+        if not self._more(now) or self.under_way >= AT_ONCE_MAX:
+            return None
+        return max(0.0, self.next_at - now)
 
-    def worked(self, url: str) -> None:
-        """Notes that this door answered: it rests no longer."""
-        self._rests_until[self._urls.index(url)] = 0.0
+    def _more(self, now: float) -> bool:
+        if self._verdict is not None or self.attempts >= self._policy.attempts_max:
+            return False
+        return max(now, self.next_at) <= self._latest
+
+    def begin(self, now: float, probing: bool = False) -> float:
+        """Notes that an attempt begins and gives the seconds it has. `probing`: its door had failed before."""
+        self.attempts += 1
+        self.under_way += 1
+        hedge_s = self._policy.probe_hedge_s if probing else self._policy.hedge_s
+        self.next_at = now + hedge_s if self._hedged else math.inf
+        return min(self._policy.attempt_s, self._began + self._policy.deadline_s - now)
+
+    def broke(self, now: float, sent: bool) -> None:
+        """Notes the end of an attempt without an answer; `sent`: the other side may have got it."""
+        self.under_way -= 1
+        self.ambiguous += sent
+        self._repeat(now, None, at_once=self._failures == 0)
+
+    def answered(self, now: float, answer: Answer) -> Verdict:
+        """Notes the end of an attempt with an answer, and gives what that says."""
+        self.under_way -= 1
+        verdict = answer.verdict()
+        self.ambiguous += verdict is Verdict.AMBIGUOUS
+        if self._verdict is Verdict.DONE:
+            return verdict
+        if verdict in (Verdict.DONE, Verdict.REFUSED):
+            self.last, self._verdict = answer, verdict
+        elif self._verdict is None:
+            self.last = answer
+            self._repeat(now, answer.retry_after_s, at_once=False)
+        return verdict
+
+    def tried(self, now: float) -> Tried:
+        """What it came to: attempts that are under way still are abandoned, and brought nothing definite."""
+        return Tried(self.attempts, self.ambiguous + self.under_way, now - self._began, self.last)
+
+    def _repeat(self, now: float, retry_after_s: float | None, at_once: bool) -> None:
+        self._failures += 1
+        self.next_at = now if at_once else now + self._policy.pause_s(self._failures, retry_after_s, self._random)

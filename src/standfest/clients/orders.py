@@ -1,27 +1,29 @@
 """A client of the public order API, as a careful partner system would use it.
 
 It knows several doors, sends every order with an Idempotency-Key, repeats it with the same key on the other
-door where an attempt brings no definite answer, honours Retry-After, and ends at a deadline with a typed
-outcome. Faults of the server or the network never raise: they are outcomes.
+door where an attempt breaks, brings no definite answer or stays silent for too long (then without giving the
+first one up), honours Retry-After, and ends at a deadline with a typed outcome. Faults of the server or the
+network never raise: they are outcomes.
 """
 
 import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
+import msgspec
 
 from standfest.clients.attempts import (
+    AT_ONCE_MAX,
     Acknowledged,
     Answer,
-    Doors,
+    Course,
     NotAttempted,
     Outcome,
     RetryPolicy,
@@ -29,9 +31,13 @@ from standfest.clients.attempts import (
     Verdict,
     conclude,
 )
+from standfest.clients.doors import Doors
 
 PUT_MANY_MAX = 1000
 """The most products or stock counts that the API takes in one request."""
+
+ABANDONED_END_S = 1.0
+"""Attempts that were abandoned have so long to end when the client is closed."""
 
 Body = Mapping[str, Any]
 
@@ -39,7 +45,8 @@ Body = Mapping[str, Any]
 class OrdersClient:
     """One partner's connection to the doors; an async context manager. Safe for many requests at a time.
 
-    `connections` bounds the requests under way; further ones wait for their turn, and that wait counts.
+    `connections` bounds the requests under way; further ones wait for their turn, and that wait counts. Each may
+    have two connections, one to each of two doors.
     """
 
     def __init__(
@@ -54,7 +61,7 @@ class OrdersClient:
     ) -> None:
         """`on_attempt` is told of each attempt's verdict, None where there was no answer."""
         self._policy = policy or RetryPolicy()
-        self._doors = Doors(doors, self._policy.door_rest_s)
+        self._doors = Doors(doors, self._policy.door_rest_s, self._policy.door_rest_max_s)
         self._random = random or Random()
         self._slots = asyncio.Semaphore(connections)
         self._connections = connections
@@ -64,11 +71,13 @@ class OrdersClient:
         }
         self._on_attempt = on_attempt
         self._session: aiohttp.ClientSession | None = None
+        self._abandoned: set[asyncio.Task[_Attempt]] = set()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # The semaphore is the bound: a wait for a connection in here would be taken for a slow answer.
-            connector=aiohttp.TCPConnector(limit=self._connections, limit_per_host=0),
+            connector=aiohttp.TCPConnector(limit=AT_ONCE_MAX * self._connections, limit_per_host=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
             headers=self._headers,
             trust_env=False,
         )
@@ -77,6 +86,8 @@ class OrdersClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._abandoned:
+            await asyncio.wait(self._abandoned, timeout=ABANDONED_END_S)
         if self._session is not None:
             await self._session.close()
 
@@ -143,53 +154,75 @@ class OrdersClient:
         if data is not None:
             headers["Content-Type"] = "application/json"
         request = _Request(method, path, data, headers)
-        async with AsyncExitStack() as slot:
-            try:
-                async with asyncio.timeout(self._policy.deadline_s):
-                    await slot.enter_async_context(self._slots)
-            except TimeoutError:
-                return NotAttempted(0, 0, time.monotonic() - began, None)
-            attempts, ambiguous, last = await self._attempts(request, began + self._policy.deadline_s)
+        if not await self._take_slot():
+            return NotAttempted(0, 0, time.monotonic() - began, None)
+        try:
+            # Only what has a key, or only reads, may be done twice at a time.
+            hedged = len(self._doors) > 1 and (key is not None or method == "GET")
+            tried = await self._attempts(request, Course(self._policy, began, self._random, hedged))
+        finally:
+            self._slots.release()
         # Only what has a key can be ambiguous: reading changes nothing, and putting twice is putting once.
-        doubtful = 0 if key is None else ambiguous
-        return conclude(Tried(attempts, doubtful, time.monotonic() - began, last))
+        return conclude(tried if key is not None else replace(tried, ambiguous=0))
 
-    async def _attempts(self, request: "_Request", deadline: float) -> tuple[int, int, Answer | None]:
-        """How many attempts were made, how many of them were ambiguous, and the last answer."""
-        attempts = ambiguous = 0
-        last: Answer | None = None
-        door: str | None = None
-        latest = deadline - self._policy.attempt_min_s
-        while attempts < self._policy.attempts_max and (now := time.monotonic()) <= latest:
-            door = self._doors.choose(now, not_this=door)
-            attempts += 1
-            answer, sent = await self._attempt(request, door, deadline - now)
-            if answer is None:
-                ambiguous += sent
-                self._doors.failed(door, time.monotonic())
-                self._on_attempt(None)
-            else:
-                last = answer
-                self._doors.worked(door)
-                verdict = answer.verdict()
-                ambiguous += verdict is Verdict.AMBIGUOUS
-                self._on_attempt(verdict)
-                if verdict in (Verdict.DONE, Verdict.REFUSED):
-                    break
-            retry_after_s = None if answer is None else answer.retry_after_s
-            pause_s = self._policy.pause_s(attempts, retry_after_s, self._random)
-            if time.monotonic() + pause_s > latest:
-                break
-            await asyncio.sleep(pause_s)
-        return attempts, ambiguous, last
+    async def _take_slot(self) -> bool:
+        """Whether there was a free slot before the deadline."""
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        try:
+            async with asyncio.timeout(self._policy.deadline_s):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return False
 
-    async def _attempt(self, request: "_Request", door: str, remaining_s: float) -> tuple[Answer | None, bool]:
-        """One request: the answer, or None and whether the request may have reached the other side."""
+    async def _attempts(self, request: "_Request", course: Course) -> Tried:
+        """Begins attempts as the course says, until it is over."""
+        under_way: dict[asyncio.Task[_Attempt], tuple[str, float]] = {}
+        last_door = ""
+        try:
+            while not course.over(now := time.monotonic()):
+                if course.may_begin(now):
+                    for door, since in under_way.values():
+                        self._doors.silent(door, since, now)
+                    choice = self._doors.choose(now, {last_door, *(door for door, _ in under_way.values())})
+                    last_door = choice.url
+                    attempt = self._attempt(request, last_door, course.begin(now, choice.probing))
+                    under_way[asyncio.create_task(attempt)] = (last_door, now)
+                    continue
+                wake_s = course.wake_s(now)
+                if not under_way:
+                    await asyncio.sleep(wake_s or 0.0)
+                    continue
+                done, _ = await asyncio.wait(under_way, timeout=wake_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    self._note(course, *under_way.pop(task), task.result())
+        finally:
+            for task in under_way:
+                self._abandon(task)
+        return course.tried(time.monotonic())
+
+    def _note(self, course: Course, door: str, since: float, attempt: "_Attempt") -> None:
+        now = time.monotonic()
+        if attempt.answer is None:
+            self._doors.failed(door, since, now)
+            course.broke(now, attempt.sent)
+            self._on_attempt(None)
+        else:
+            self._doors.worked(door, now)
+            self._on_attempt(course.answered(now, attempt.answer))
+
+    def _abandon(self, task: "asyncio.Task[_Attempt]") -> None:
+        """Ends an attempt that nobody waits for any more: its connection is closed."""
+        self._on_attempt(None)
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
+        task.cancel()
+
+    async def _attempt(self, request: "_Request", door: str, time_s: float) -> "_Attempt":
+        """One request."""
         if self._session is None:
             raise RuntimeError("OrdersClient is used outside of its 'async with' block")
-        timeout = aiohttp.ClientTimeout(
-            total=min(self._policy.attempt_s, remaining_s), sock_connect=self._policy.connect_s
-        )
+        timeout = aiohttp.ClientTimeout(total=time_s, sock_connect=self._policy.connect_s)
         try:
             async with self._session.request(
                 request.method,
@@ -200,11 +233,19 @@ class OrdersClient:
                 allow_redirects=False,
             ) as response:
                 raw = await response.read()
-                return read_answer(response.status, response.headers, raw), True
+                return _Attempt(read_answer(response.status, response.headers, raw), sent=True)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return None, False
+            return _Attempt(None, sent=False)
         except (aiohttp.ClientError, OSError, TimeoutError):
-            return None, True
+            return _Attempt(None, sent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What one attempt came to: the answer, or none and whether the request may have reached the other side."""
+
+    answer: Answer | None
+    sent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +276,8 @@ def cancel_body(lines: Sequence[tuple[int, str]] | None, reason: str | None = No
 def read_answer(status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
     """Takes an HTTP answer apart; a Retry-After that is no number of seconds is none."""
     try:
-        decoded = json.loads(raw)
-    except ValueError:
+        decoded = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         decoded = None
     body = decoded if isinstance(decoded, dict) else None
     kind = body.get("type") if body is not None and status >= 400 else None

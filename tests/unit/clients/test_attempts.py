@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from standfest.clients.attempts import (
     Acknowledged,
     Answer,
-    Doors,
+    Course,
     NotAttempted,
     Refused,
     RetryPolicy,
@@ -72,38 +72,154 @@ def test_pause_is_bounded(failures: int, retry_after_s: float | None, seed: int)
     assert retry_after_s is not None or pause_s <= 2.0
 
 
-def test_doors_in_turn() -> None:
-    """Doors that work are used in turn."""
-    doors = Doors(["http://a/", "http://b"], rest_s=2.0)
-    assert [doors.choose(0.0) for _ in range(4)] == ["http://a", "http://b", "http://a", "http://b"]
+POLICY = RetryPolicy(
+    attempt_s=5.0, hedge_s=0.75, probe_hedge_s=0.2, deadline_s=10.0, backoff_first_s=0.05, backoff_max_s=0.05
+)
+YES, NO, LATER = Answer(202, {"status": "accepted"}), Answer(422, {}), Answer(429, {}, retry_after_s=1.0)
 
 
-def test_a_failed_door_rests() -> None:
-    """A door that failed is left alone until its rest is over or it has answered again."""
-    doors = Doors(["http://a", "http://b"], rest_s=2.0)
-    doors.failed("http://a", 10.0)
-    assert {doors.choose(11.9) for _ in range(4)} == {"http://b"}
-    assert {doors.choose(12.1) for _ in range(4)} == {"http://a", "http://b"}
-    doors.failed("http://a", 20.0)
-    doors.worked("http://a")
-    assert {doors.choose(20.0) for _ in range(4)} == {"http://a", "http://b"}
+def course(*, hedged: bool = True, policy: RetryPolicy = POLICY) -> Course:
+    """A request first submitted at second 100."""
+    return Course(policy, 100.0, Random(1), hedged)
 
 
-def test_a_repeat_takes_the_other_door() -> None:
-    """The door of the last attempt is not the next one while another is as good, whoever's turn it is."""
-    doors = Doors(["http://a", "http://b"], rest_s=2.0)
-    assert [doors.choose(0.0, not_this="http://a") for _ in range(3)] == ["http://b"] * 3
+def test_an_acknowledgement_ends_it() -> None:
+    """After one attempt and a 202 nothing more is begun."""
+    one = course()
+    assert one.may_begin(100.0)
+    assert one.begin(100.0) == 5.0
+    assert one.answered(100.1, YES) is Verdict.DONE
+    assert one.over(100.1)
+    assert not one.may_begin(100.1)
+    assert one.tried(100.1) == Tried(1, 0, pytest.approx(0.1), YES)  # type: ignore[arg-type]
 
 
-def test_the_only_door_is_used_while_it_rests() -> None:
-    """Where every door rests, the one whose rest ends first is tried."""
-    doors = Doors(["http://a", "http://b"], rest_s=2.0)
-    doors.failed("http://a", 10.0)
-    doors.failed("http://b", 11.0)
-    assert doors.choose(11.5) == "http://a"
+def test_a_silent_attempt_is_not_waited_for_alone() -> None:
+    """After the hedge's time the same request goes out once more, and whichever answer is definite ends it."""
+    one = course()
+    one.begin(100.0)
+    assert not one.may_begin(100.7)
+    assert one.wake_s(100.7) == pytest.approx(0.05)
+    assert one.may_begin(100.75)
+    one.begin(100.75)
+    assert one.answered(100.8, YES) is Verdict.DONE
+    assert one.over(100.8)
+    assert one.tried(100.8) == Tried(2, 1, pytest.approx(0.8), YES)  # type: ignore[arg-type]
 
 
-def test_no_doors() -> None:
-    """A client without a door is a mistake of whoever made it."""
-    with pytest.raises(ValueError, match="at least one door"):
-        Doors([], rest_s=2.0)
+def test_never_more_than_two_at_a_time() -> None:
+    """With two attempts under way nothing is begun until one of them ends."""
+    one = course()
+    one.begin(100.0)
+    one.begin(100.75)
+    assert one.wake_s(103.0) is None
+    assert not one.may_begin(103.0)
+    one.broke(103.0, sent=True)
+    assert one.may_begin(103.0)
+
+
+def test_a_door_that_is_probed_gets_less_time() -> None:
+    """An attempt on a door that had failed is joined by another one sooner."""
+    one = course()
+    one.begin(100.0, probing=True)
+    assert one.may_begin(100.2)
+
+
+def test_what_must_not_be_done_twice_at_a_time_is_not() -> None:
+    """Without leave to hedge a silent attempt is waited for, and repeated only when it has ended."""
+    one = course(hedged=False)
+    one.begin(100.0)
+    assert one.wake_s(104.9) is None
+    assert not one.may_begin(104.9)
+    one.broke(105.0, sent=True)
+    assert one.may_begin(105.0)
+
+
+def test_the_first_break_is_repeated_at_once_and_later_ones_after_a_pause() -> None:
+    """A connection that was reset costs no pause the first time; the second time it does."""
+    one = course()
+    one.begin(100.0)
+    one.broke(100.0, sent=True)
+    assert one.may_begin(100.0)
+    one.begin(100.0)
+    one.broke(100.0, sent=False)
+    assert 0.0 < one.next_at - 100.0 <= 0.05
+    assert one.tried(100.0) == Tried(2, 1, 0.0, None)
+
+
+def test_who_is_told_to_wait_waits() -> None:
+    """After a 429 with Retry-After nothing begins before that time."""
+    one = course()
+    one.begin(100.0)
+    one.answered(100.0, LATER)
+    assert one.next_at >= 101.0
+    assert not one.may_begin(100.99)
+
+
+def test_a_refusal_waits_for_the_attempt_that_has_not_answered() -> None:
+    """A refusal begins nothing more; an acknowledgement of the other attempt counts more than it."""
+    one = course()
+    one.begin(100.0)
+    one.begin(100.75)
+    one.answered(100.8, NO)
+    assert not one.over(100.8)
+    assert one.wake_s(100.8) is None
+    one.answered(101.0, YES)
+    assert one.over(101.0)
+    assert type(conclude(one.tried(101.0))) is Acknowledged
+
+
+@pytest.mark.parametrize(("second", "outcome"), [(NO, Refused), (Answer(504, {}), Unknown), (None, Unknown)])
+def test_two_refusals_are_one(second: Answer | None, outcome: type[Tried]) -> None:
+    """Refused is what both attempts were refused as; with one of them in doubt it is unknown."""
+    one = course()
+    one.begin(100.0)
+    one.begin(100.75)
+    one.answered(100.8, NO)
+    if second is None:
+        one.broke(105.0, sent=True)
+    else:
+        one.answered(101.0, second)
+    assert one.over(105.0)
+    assert type(conclude(one.tried(105.0))) is outcome
+
+
+def test_an_acknowledgement_is_not_taken_back() -> None:
+    """Where both attempts end at the same moment, the refusal does not replace the acknowledgement."""
+    one = course()
+    one.begin(100.0)
+    one.begin(100.75)
+    one.answered(100.8, YES)
+    one.answered(100.8, NO)
+    assert type(conclude(one.tried(100.8))) is Acknowledged
+
+
+def test_the_deadline_ends_it() -> None:
+    """No attempt begins in the last moments, and one that is under way has the time that is left."""
+    one = course()
+    one.begin(100.0)
+    one.broke(105.0, sent=True)
+    assert one.begin(107.0) == pytest.approx(3.0)
+    one.broke(110.0, sent=True)
+    assert one.over(110.0)
+    assert not one.may_begin(110.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("baw"), st.floats(0.0, 2.0)), max_size=60), st.integers(), st.booleans())
+def test_a_course_ends_and_keeps_its_bounds(steps: list[tuple[str, float]], seed: int, hedged: bool) -> None:
+    """Whatever happens, no more than two attempts are under way, none begins after the deadline, and it ends."""
+    one = Course(POLICY, 100.0, Random(seed), hedged)
+    now = 100.0
+    for kind, seconds in steps:
+        if one.may_begin(now):
+            assert now <= 110.0
+            assert one.begin(now) > 0.0
+        assert one.under_way <= (2 if hedged else 1)
+        now += seconds
+        if one.under_way and kind == "b":
+            one.broke(now, sent=True)
+        elif one.under_way and kind == "a":
+            one.answered(now, LATER)
+    while one.under_way:
+        one.broke(now, sent=False)
+    assert one.over(max(now, 110.0))
