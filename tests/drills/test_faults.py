@@ -13,6 +13,7 @@ import pytest
 
 from standfest.emergency.drills import faults, processes
 from standfest.emergency.drills.faults import FaultFailed
+from standfest.emergency.drills.guard import Guard
 from standfest.emergency.drills.processes import Process, ProcessGone
 
 DEADLINE_S = 10.0
@@ -27,8 +28,10 @@ sys.stdin.read()
 
 FREEZER = """
 import json, sys
+from pathlib import Path
 from standfest.emergency.drills import faults
-with faults.frozen(faults.primary(json.loads(sys.argv[1]))):
+from standfest.emergency.drills.guard import Guard
+with Guard(Path(sys.argv[2])) as guard, faults.frozen(faults.primary(json.loads(sys.argv[1])), guard):
     print("frozen", flush=True)
     sys.stdin.read()
 """
@@ -76,12 +79,12 @@ def test_another_process_with_the_pid_is_spared(server: subprocess.Popen[bytes])
     assert not processes.is_running(earlier)
 
 
-def test_freeze_stops_all_and_wakes_all(server: subprocess.Popen[bytes]) -> None:
+def test_freeze_stops_all_and_wakes_all(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """Within the block the process and its child are stopped, after it they run on."""
     assert server.stdout is not None
     child = processes.identify(int(server.stdout.readline()))
     parent = processes.identify(server.pid)
-    with faults.frozen(faults.primary(status(server.pid))) as victims:
+    with Guard(tmp_path / "log") as guard, faults.frozen(faults.primary(status(server.pid)), guard) as victims:
         assert victims == [parent, child]
         wait_for_state(parent, "T")
         wait_for_state(child, "T")
@@ -89,10 +92,10 @@ def test_freeze_stops_all_and_wakes_all(server: subprocess.Popen[bytes]) -> None
     wait_for_state(child, "SR")
 
 
-def test_freeze_ends_when_the_drill_is_killed(server: subprocess.Popen[bytes]) -> None:
+def test_freeze_ends_when_the_drill_is_killed(server: subprocess.Popen[bytes], tmp_path: Path) -> None:
     """A drill that dies by SIGKILL in the middle of a freeze leaves nothing frozen."""
     parent = processes.identify(server.pid)
-    arguments = [sys.executable, "-c", FREEZER, json.dumps(status(server.pid))]
+    arguments = [sys.executable, "-c", FREEZER, json.dumps(status(server.pid)), str(tmp_path / "log")]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as drill:
         assert drill.stdout is not None
         assert drill.stdout.readline() == b"frozen\n"

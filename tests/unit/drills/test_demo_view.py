@@ -2,30 +2,21 @@
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from standfest.cli.demo_view import DemoProgress, document, show
-from standfest.emergency.drills.checker.model import Finding, Verdict
-from standfest.emergency.drills.demo import Failover, Phase, Plan, Result
+from standfest.cli.demo_view import document, show
+from standfest.cli.drill_progress import DrillProgress
+from standfest.emergency.drills.checker.model import Finding
+from standfest.emergency.drills.runner import Phase, Result
+from tests.unit.drills.results import made
 
 
 def result(missing: Sequence[Finding] = (), **changes: Any) -> Result:
     """A demonstration in which 90 of 100 orders were acknowledged."""
-    figures: dict[str, Any] = {
-        **{"submitted": 100, "acknowledged": 90, "declined": 10, "refused": 0, "failed": 0, "unknown": 0},
-        **{"unknown_present": 0, "shed": 0, "missing": missing, "doubled": (), "altered": (), "refused_present": ()},
-        **{"unsent": (), "stock_mismatches": (), "reads_missed": (), "unread": (), "acknowledged_ms_p50": 12.0},
-        **{"acknowledged_ms_p99": 3000.0, "acknowledged_ms_max": 4200.0, "acknowledged_per_s": 30.0},
-        **{"late_ms_max": 5.0, "attempts_max": 3},
-    }
-    plan = Plan("r1", 20.0, 40.0, Path("/somewhere/demo-r1.jsonl"))
-    failover = Failover("n1/postgres (pid 7)", "n2", 1, 2, 3.456)
-    status = {"verdict": {"up": True, "can_lose_a_node": False, "reasons": ["n1/postgres is catching up"]}}
-    return Result(plan, failover, Verdict(**{**figures, **changes}), status)
+    return made(missing=missing, **changes)
 
 
 def shown(of: Result) -> str:
@@ -80,7 +71,7 @@ def test_the_document() -> None:
 def test_progress_without_a_terminal() -> None:
     """Where nobody watches, one line a phase is all that is said."""
     console = Console(file=io.StringIO(), width=100)
-    with DemoProgress(console) as progress:
+    with DrillProgress(console) as progress:
         for _ in range(3):
             progress.tell(Phase.FLOW, {})
     assert isinstance(console.file, io.StringIO)

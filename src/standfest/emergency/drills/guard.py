@@ -60,6 +60,7 @@ class Guard:
             [sys.executable, "-m", "standfest.emergency.drills.guard", str(self._log)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             start_new_session=True,
         )
         self._await_answer()
@@ -102,7 +103,6 @@ class Guard:
                 raise RuntimeError("a guard is used outside of its 'with' block")
             try:
                 self._process.stdin.write(json.dumps(line).encode() + b"\n")
-                self._process.stdin.flush()
             except OSError as error:
                 raise GuardLost(f"the drill's guard is gone ({error}): see {self._log}") from error
             self._await_answer()

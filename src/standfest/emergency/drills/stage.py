@@ -67,10 +67,10 @@ class Silent:
     """A drill has its own progress."""
 
     def doing(self, what: str) -> None:
-        return
+        """Says nothing."""
 
     def done(self, what: str) -> None:
-        return
+        """Says nothing."""
 
 
 @dataclass
@@ -153,7 +153,7 @@ class Stage:
     @contextlib.asynccontextmanager
     async def _held_service(self, full_name: str) -> AsyncIterator[None]:
         service = find_service(self.cluster.topology, full_name)
-        announced = self.guard.announce(self._command("service", "start", full_name))
+        announced = self.guard.announce(self.undoing("standfest", "service", "start", full_name))
         try:
             with self.cluster.home.locked():
                 await hold_service(self.cluster, service, crash=True, progress=Silent())
@@ -167,7 +167,7 @@ class Stage:
     async def held_node(self, name: str) -> AsyncIterator[None]:
         """A node loses its power, and is held down until the block ends."""
         node = self.cluster.topology.node(name)
-        announced = self.guard.announce(self._command("node", "start", name))
+        announced = self.guard.announce(self.undoing("standfest", "node", "start", name))
         try:
             with self.cluster.home.locked():
                 await hold_node(self.cluster, node, crash=True, progress=Silent())
@@ -241,8 +241,9 @@ class Stage:
         """The name of the node that a primary runs on."""
         return faults.node_at(await self.status(), primary.address)
 
-    def _command(self, *arguments: str) -> list[str]:
-        return ["env", f"STANDFEST_HOME={self.cluster.home.root}", sys.executable, "-m", "standfest", *arguments]
+    def undoing(self, module: str, *arguments: str) -> list[str]:
+        """The command that runs a module on this cluster, for the guard."""
+        return ["env", f"STANDFEST_HOME={self.cluster.home.root}", sys.executable, "-m", module, *arguments]
 
 
 def _identified(pid: int) -> Process | None:

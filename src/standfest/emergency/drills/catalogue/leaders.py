@@ -1,19 +1,16 @@
-"""Bringing the leader of an etcd cluster to where a drill wants it.
-
-https://etcd.io/docs/v3.4/dev-guide/api_reference_v3/ (service Maintenance, MoveLeader)
-"""
+"""The members of an etcd cluster, and bringing its leader to where a drill wants it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
-from standfest.clients import etcd_members
-from standfest.clients.asking import UnreachableError
 from standfest.clients.etcd import EtcdMember
+from standfest.clients.etcd_errors import EtcdError
+from standfest.clients.etcd_maintenance import EtcdMaintenance
 from standfest.emergency.drills import faults
-from standfest.emergency.drills.faults import FaultFailed
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+
+ANSWER_S = 3.0
+"""How long a member may take to answer."""
 
 Prepare = Callable[[Stage, str], Awaitable[dict[str, Any]]]
 """Brings a leader to where the drill wants it, given a node's name; says where it is."""
@@ -50,23 +47,21 @@ async def lead(stage: Stage, service: str, node: str) -> None:
         if leader == node:
             return ""
         try:
-            await _transfer(stage, service, leader, node)
-        except UnreachableError as error:
+            await _transfer(stage, service, node)
+        except EtcdError as error:
             return str(error)
         return f"{leader} leads"
 
     await stage.until(f"{node} to lead {service}", missing, CONDITION_TIMEOUT_S)
 
 
-async def _transfer(stage: Stage, service: str, leader: str, node: str) -> None:
-    asked = member(stage, service, leader)
-    ids = {each.name: each.id for each in await etcd_members.members(asked)}
-    if node not in ids:
-        raise FaultFailed(f"{service} has no member on {node}: its members are {', '.join(ids)}")
-    url = f"https://{asked.address}/v3/maintenance/transfer-leadership"
-    answer = await asked.asker.ask("POST", url, body=msgspec.json.encode({"targetID": ids[node]}), tls=asked.tls)
-    if answer.status != 200:
-        raise UnreachableError(f"{url} answered {answer.status}: {answer.body[:200].decode(errors='replace')}")
+async def _transfer(stage: Stage, service: str, node: str) -> None:
+    members = maintenance(stage, service)
+    found = await members.statuses(ANSWER_S)
+    wanted = next(each for each in found if each.host == stage.cluster.topology.node(node).address)
+    leader = next((each for each in found if each.is_leader), None)
+    if leader is not None and leader != wanted:
+        await members.move_leader(leader.address, wanted.member_id, ANSWER_S)
 
 
 def member(stage: Stage, service: str, node: str) -> EtcdMember:
@@ -74,3 +69,9 @@ def member(stage: Stage, service: str, node: str) -> EtcdMember:
     cluster = stage.cluster
     where = cluster.topology.node(node)
     return cluster.journal(where) if service == "journal" else cluster.etcd(where)
+
+
+def maintenance(stage: Stage, service: str) -> EtcdMaintenance:
+    """All members of an etcd cluster (`etcd`, `journal`)."""
+    addresses = [member(stage, service, node.name).address for node in stage.cluster.topology.nodes]
+    return EtcdMaintenance(stage.cluster.asker.session, addresses, stage.cluster.tls)
