@@ -71,7 +71,6 @@ class Waiting(msgspec.Struct, frozen=True):
     create_revision: int
     mod_revision: int
     data: bytes
-    """Empty where only keys were asked for."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -172,16 +171,19 @@ class Journal:
         """How many orders are set apart."""
         return (await self._store.get(Range(_QUARANTINE, _QUARANTINE_END, count_only=True), deadline_s)).count
 
-    async def waiting(self, limit: int, deadline_s: float) -> list[Waiting]:
-        """The names of the oldest entries by creation, at most `limit`."""
+    async def waiting(self, limit: int, deadline_s: float) -> list[UUID]:
+        """The oldest entries by creation, at most `limit`."""
         wanted = Range(_ORDERS, _ORDERS_END, limit=limit, keys_only=True, by_creation=True)
-        return [_waiting(value) for value in (await self._store.get(wanted, deadline_s)).values]
+        return [_order_id(value.key) for value in (await self._store.get(wanted, deadline_s)).values]
 
-    async def read(self, entries: Sequence[Waiting], deadline_s: float) -> list[Waiting]:
-        """The same entries with their data, without those that are gone, at most 128."""
-        reads = tuple(Range(_ORDERS + _name(entry.order_id)) for entry in entries)
+    async def read(self, order_ids: Sequence[UUID], deadline_s: float) -> list[Waiting]:
+        """These entries, without those that are gone, at most 128."""
+        reads = tuple(Range(_ORDERS + _name(order_id)) for order_id in order_ids)
         answer = await self._store.txn(Txn((), reads), deadline_s)
-        return [_waiting(value) for value in _values(answer.result.results)]
+        return [
+            Waiting(_order_id(value.key), value.create_revision, value.mod_revision, value.value)
+            for value in _values(answer.result.results)
+        ]
 
     async def remove(self, drained: Iterable[tuple[Waiting, Order]], deadline_s: float) -> None:
         """Deletes entries that the database has, each only where it is still the one that was drained.
@@ -256,7 +258,3 @@ def _name(order_id: UUID) -> bytes:
 
 def _order_id(key: bytes) -> UUID:
     return UUID(key.rpartition(b"/")[2].decode("ascii"))
-
-
-def _waiting(value: KeyValue) -> Waiting:
-    return Waiting(_order_id(value.key), value.create_revision, value.mod_revision, value.value)

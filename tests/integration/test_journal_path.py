@@ -1,0 +1,409 @@
+"""The journal path against a real PostgreSQL and a real etcd: accepting, finding, draining, and the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import AsyncIterator, Iterator
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from standfest.clients.etcd_kv import Delete, EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn
+from standfest.domain.events import broken_at
+from standfest.domain.orders import Order, content_hash, line_net, totals
+from standfest.domain.products import Product
+from standfest.intake.direct import Placement
+from standfest.intake.drain import Drainer
+from standfest.intake.entries import encode_entry
+from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
+from standfest.intake.intake import DIRECT_FLIGHTS, Intake
+from standfest.intake.journal import Accepted, Journal
+from standfest.intake.paths import Path
+from standfest.storage.database import Database
+from standfest.storage.orders import read_events, read_orders
+from tests.integration.orders import order, place_one, pool_of, query, stock_product
+from tests.support.etcd import EtcdCluster, start_etcd
+from tests.support.postgres import TestDatabase
+
+SIZE_MAX = 2**29
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[EtcdCluster]:
+    """A journal's etcd for this module; leave all members running."""
+    with start_etcd() as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture
+async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
+    """The etcd as a store, without the orders of earlier tests."""
+    async with etcd.session() as session:
+        store = EtcdStore(session, etcd.addresses, etcd.tls())
+        await store.txn(Txn((), (Delete(b"standfest/", b"standfest0"),)), 5)
+        yield store
+
+
+@pytest_asyncio.fixture
+async def journal(store: EtcdStore) -> Journal:
+    """The journal."""
+    return Journal(store, SIZE_MAX)
+
+
+@pytest_asyncio.fixture
+async def pool(database: TestDatabase) -> AsyncIterator[Database]:
+    """A pool of the order plane's role."""
+    pool = pool_of(database)
+    yield pool
+    await pool.close()
+
+
+@contextlib.asynccontextmanager
+async def running(pool: Database, journal: Journal, deadline_s: float = 4.0) -> AsyncIterator[Intake]:
+    """An intake that finds its way back, on connections of its own."""
+    orders = pool.beside(DIRECT_FLIGHTS + 1)
+    intake = Intake(orders, journal, deadline_s=deadline_s, under_way_max=300)
+    loop = asyncio.create_task(intake.run())
+    try:
+        yield intake
+    finally:
+        loop.cancel()
+        await orders.close()
+
+
+async def accept(journal: Journal, *orders: Order) -> None:
+    """Puts orders into the journal, one after the other."""
+    for each in orders:
+        entry = msgspec.structs.replace(each, status="accepted", path="journal")
+        [accepted] = await journal.accept([entry], 5)
+        assert isinstance(accepted, Accepted)
+
+
+async def drain(pool: Database, journal: Journal) -> Drainer:
+    """Drains all that can be drained."""
+    drainer = Drainer(pool, journal)
+    while await drainer.round():
+        pass
+    return drainer
+
+
+async def stored(pool: Database, order_id: UUID) -> Order:
+    """The order as the database has it."""
+    async with pool.read(5) as connection:
+        return (await read_orders(connection, [order_id]))[order_id]
+
+
+async def eventually_direct(intake: Intake) -> None:
+    """Waits until new orders take the direct path."""
+    async with asyncio.timeout(20):
+        while intake.path is not Path.DIRECT:  # noqa: ASYNC110 - it is polled on purpose, as health does
+            await asyncio.sleep(0.02)
+
+
+def priced(wanted: Order, unit_price: str) -> Order:
+    """The same request agreed at another price."""
+    price = msgspec.convert(unit_price, type(wanted.lines[0].unit_price), strict=False)
+    lines = tuple(
+        msgspec.structs.replace(line, unit_price=price, net=line_net(line.quantity, line.unit_decimals, price))
+        for line in wanted.lines
+    )
+    sums = totals(lines)
+    hashed = content_hash(wanted.currency, wanted.agreed, lines, sums)
+    return msgspec.structs.replace(wanted, lines=lines, totals=sums, content_hash=hashed)
+
+
+async def test_an_order_is_accepted_while_no_standby_answers_and_is_one_order_afterwards(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """An attempt without an answer goes to the journal; the draining and the attempt's late commit are one order."""
+    pear = stock_product(database, "pear", 5)
+    async with running(pool, journal) as intake:
+        wanted = order("k", (pear, 2))
+        with database.standby.paused():
+            placed = await intake.place(wanted)
+            assert (placed.promise, placed.order.status, placed.order.path) == ("accepted", "accepted", "journal")
+            again = await intake.place(wanted)
+            assert again.repeated
+            assert again.order == placed.order
+            found = await intake.find([wanted.order_id, uuid4()], 5)
+            assert found == {wanted.order_id: placed.order}
+        await drain(pool, journal)
+        await eventually_direct(intake)
+        repeat = await intake.place(wanted)
+        assert (repeat.repeated, repeat.promise, repeat.order.order_id) == (True, "confirmed", wanted.order_id)
+        assert await intake.find([wanted.order_id], 5) == {}
+    assert query(database, "SELECT on_hand, reserved FROM stock") == [(5, 2)]
+    assert query(database, "SELECT count(*) FROM orders") == [(1,)]
+
+
+async def test_a_key_of_another_request_is_refused_in_the_journal_too(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """Another request under a key that the journal holds is told so, with the order that holds it."""
+    pear = stock_product(database, "pear", 5)
+    async with running(pool, journal) as intake:
+        with database.standby.paused():
+            placed = await intake.place(order("k", (pear, 1)))
+            with pytest.raises(KeyReused) as refused:
+                await intake.place(order("k", (pear, 2)))
+        assert refused.value.order_id == placed.order.order_id
+
+
+async def test_nobody_overtakes_those_who_wait(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """With the database back and old orders undrained, new ones queue behind them; after the drain they go directly."""
+    pear = stock_product(database, "pear", 100)
+    async with running(pool, journal) as intake:
+        with database.standby.paused():
+            await intake.place(order("first", (pear, 1)))
+        await asyncio.sleep(1.2)  # not a wait for something: the backlog has to be older than the bound
+        assert (await intake.place(order("second", (pear, 1)))).promise == "accepted"
+        await drain(pool, journal)
+        await eventually_direct(intake)
+        assert (await intake.place(order("third", (pear, 1)))).promise == "confirmed"
+    keys = [key for (key,) in query(database, "SELECT idempotency_key FROM orders ORDER BY id")]
+    assert keys == ["first", "second", "third"]
+
+
+async def test_the_journal_away_leaves_the_direct_path_as_it_was(
+    database: TestDatabase, etcd: EtcdCluster, pool: Database, journal: Journal
+) -> None:
+    """Without the journal orders are confirmed as always; with both away nothing is promised and nothing is lost."""
+    pear = stock_product(database, "pear", 5)
+    lost = order("lost", (pear, 1))
+    async with running(pool, journal, deadline_s=1.5) as intake:
+        with contextlib.ExitStack() as stack:
+            for member in etcd.followers():
+                stack.enter_context(member.paused())
+            assert (await intake.place(order("k", (pear, 1)))).promise == "confirmed"
+            with pytest.raises(EtcdError):
+                await intake.find([lost.order_id], 1)
+            with database.standby.paused(), pytest.raises((IntakeOutcomeUnknown, IntakeUnavailable)):
+                await intake.place(lost)
+        etcd.wait_until_well()
+        async with asyncio.timeout(20):
+            again = await intake.place(lost)
+        assert again.order.order_id == lost.order_id
+    await drain(pool, journal)
+    assert query(database, "SELECT sum(reserved) FROM stock") == [(2,)]
+
+
+async def test_an_election_is_waited_for(
+    database: TestDatabase, etcd: EtcdCluster, pool: Database, journal: Journal
+) -> None:
+    """Orders that meet the death of the journal's leader are held until there is another one."""
+    pear = stock_product(database, "pear", 100)
+    async with running(pool, journal) as intake:
+        with database.standby.paused():
+            await intake.place(order("first", (pear, 1)))
+            leader = etcd.leader()
+            leader.kill()
+            placed = await asyncio.gather(*(intake.place(order(f"k{n}", (pear, 1))) for n in range(20)))
+            assert {each.promise for each in placed} == {"accepted"}
+        etcd.restart(leader)
+    await drain(pool, journal)
+    assert query(database, "SELECT sum(reserved) FROM stock") == [(21,)]
+
+
+async def test_the_oldest_is_drained_first(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """Who was accepted first gets the last pieces, and the rest is declined on record."""
+    pear = stock_product(database, "pear", 3)
+    orders = [order(f"k{number}", (pear, 1)) for number in range(6)]
+    await accept(journal, *orders)
+    await drain(pool, journal)
+    states = [(await stored(pool, each.order_id)).status for each in orders]
+    assert states == ["confirmed"] * 3 + ["declined"] * 3
+    async with pool.read(5) as connection:
+        events = await read_events(connection, [each.order_id for each in orders])
+    assert all(broken_at(chain) is None for chain in events.values())
+
+
+async def test_drainers_at_once_make_one_order_of_an_entry(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """Four drainers, without the turn that saves them work, write each order once."""
+    pear = stock_product(database, "pear", 1000)
+    orders = [order(f"k{number}", (pear, 1)) for number in range(60)]
+    await accept(journal, *orders)
+    entries = await journal.read(await journal.waiting(1000, 5), 5)
+    pairs = [(entry, each) for entry in entries for each in orders if each.order_id == entry.order_id]
+    assert len(pairs) == 60
+    drainers = [Drainer(pool, journal) for _ in range(4)]
+    await asyncio.gather(*(drainer._drain(pairs) for drainer in drainers))
+    assert query(database, "SELECT count(*), (SELECT sum(reserved) FROM stock) FROM orders") == [(60, 60)]
+    assert (await journal.backlog(5)).count == 0
+
+
+async def test_a_bad_entry_holds_up_nobody(
+    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal
+) -> None:
+    """What cannot be read or written is set apart, kept and found; its neighbours are drained."""
+    pear = stock_product(database, "pear", 100)
+    good = [order(f"k{number}", (pear, 1)) for number in range(5)]
+    line = good[0].lines[0]
+    bad = order("bad", (pear, 1))
+    bad = msgspec.structs.replace(bad, lines=(msgspec.structs.replace(line, quantity=-1),), status="accepted")
+    unreadable = uuid4()
+    await accept(journal, *good[:3], bad)
+    await store.txn(Txn((), (Put(f"standfest/o/{unreadable}".encode(), b'{"format": 1, "readable_by": 1'),)), 5)
+    await accept(journal, *good[3:])
+    drainer = await drain(pool, journal)
+    assert (drainer.drained, drainer.set_apart) == (5, 2)
+    assert (await journal.backlog(5)).count == 0
+    assert await journal.quarantined(5) >= 2
+    found = await journal.find([bad.order_id], 5)
+    assert found[bad.order_id].idempotency_key == "bad"
+    [repeat] = await journal.accept([bad], 5)
+    assert isinstance(repeat, Accepted)
+    assert repeat.repeated
+    assert query(database, "SELECT sum(reserved) FROM stock") == [(5,)]
+
+
+async def test_a_later_releases_entries_are_read_where_they_can_be_and_left_where_not(
+    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal
+) -> None:
+    """Members that are not known are ignored; an entry that needs a later release is neither drained nor lost."""
+    pear = stock_product(database, "pear", 100)
+    known, unknown = order("known", (pear, 1)), order("unknown", (pear, 1))
+    for wanted, readable_by in ((known, 1), (unknown, 2)):
+        entry = msgspec.json.decode(encode_entry(wanted))
+        entry |= {"format": 2, "readable_by": readable_by, "gift": True}
+        entry["order"] |= {"loyalty": {"points": 3}}
+        key = f"standfest/o/{wanted.order_id}".encode()
+        await store.txn(Txn((), (Put(key, msgspec.json.encode(entry)),)), 5)
+    drainer = await drain(pool, journal)
+    assert (drainer.drained, drainer.set_apart) == (1, 0)
+    assert (await stored(pool, known.order_id)).status == "confirmed"
+    assert await journal.waiting(10, 5) == [unknown.order_id]
+
+
+async def test_an_accepted_order_whose_key_another_order_holds_is_kept_in_conflict(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """Neither is dropped: the one in the database stays, the accepted one is stored, not fulfilled, and found again."""
+    pear = stock_product(database, "pear", 100)
+    accepted, holder = order("k", (pear, 7)), order("k", (pear, 1))
+    await place_one(pool, holder)
+    await accept(journal, accepted)
+    drainer = await drain(pool, journal)
+    assert drainer.conflicts == 1
+    assert (await stored(pool, holder.order_id)).status == "confirmed"
+    aside = await stored(pool, accepted.order_id)
+    assert (aside.status, aside.content_hash, aside.lines[0].reserved) == ("conflict", accepted.content_hash, 0)
+    repeat = await place_one(pool, accepted)
+    assert (repeat.repeated, repeat.order.status) == (True, "conflict")
+    async with pool.read(5) as connection:
+        [event] = (await read_events(connection, [accepted.order_id]))[accepted.order_id]
+    assert event.data == {"held_by": str(holder.order_id), "idempotency_key": "k"}
+    await accept(journal, accepted)
+    await drain(pool, journal)
+    assert query(database, "SELECT count(*), (SELECT sum(reserved) FROM stock) FROM orders") == [(2, 1)]
+
+
+@pytest.mark.parametrize(("first", "second", "held"), [("10", "8", "8"), ("8", "10", "8")])
+async def test_of_two_prices_the_lower_holds(
+    database: TestDatabase, pool: Database, journal: Journal, first: str, second: str, held: str
+) -> None:
+    """A request that database and journal agreed at two prices costs the lower, and an event keeps the other."""
+    pear = stock_product(database, "pear", 100)
+    wanted = order("k", (pear, 3))
+    await place_one(pool, priced(wanted, first))
+    other = priced(wanted, second)
+    await accept(journal, other)
+    await drain(pool, journal)
+    kept = await stored(pool, wanted.order_id)
+    assert kept.lines[0].unit_price == int(held)
+    assert kept.content_hash == priced(wanted, held).content_hash
+    async with pool.read(5) as connection:
+        events = (await read_events(connection, [wanted.order_id]))[wanted.order_id]
+    assert [event.type for event in events] == ["order.confirmed", "order.agreed_again"]
+    assert events[-1].data is not None
+    assert events[-1].data["agreed_hash"] == other.content_hash.hex()
+    assert broken_at(events) is None
+    await accept(journal, other)
+    await drain(pool, journal)
+    assert (await stored(pool, wanted.order_id)).version == 2
+
+
+async def test_a_request_that_comes_again_late_is_no_second_order(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """An attempt that was given up and reaches the journal after its order was drained changes nothing."""
+    pear = stock_product(database, "pear", 100)
+    wanted = order("k", (pear, 1))
+    for _ in range(3):
+        await accept(journal, wanted)
+        await drain(pool, journal)
+    assert query(database, "SELECT count(*), (SELECT sum(reserved) FROM stock) FROM orders") == [(1, 1)]
+    assert (await journal.backlog(5)).count == 0
+
+
+async def test_a_full_journal_takes_nothing_and_lets_the_direct_path_be(
+    database: TestDatabase, pool: Database, store: EtcdStore
+) -> None:
+    """Beyond its size orders that need the journal are turned away unattempted; others are placed as always."""
+    pear = stock_product(database, "pear", 100)
+    small = Journal(store, size_max_bytes=1)
+    small.learn_size(2, alarm=False)
+    async with running(pool, small, deadline_s=2) as intake:
+        assert (await intake.place(order("k", (pear, 1)))).promise == "confirmed"
+        with database.standby.paused():
+            with pytest.raises((JournalFull, IntakeOutcomeUnknown)):
+                await intake.place(order("k2", (pear, 1)))
+            with pytest.raises(JournalFull):
+                await intake.place(order("k3", (pear, 1)))
+        await eventually_direct(intake)
+        assert (await intake.place(order("k4", (pear, 1)))).promise == "confirmed"
+
+
+async def test_a_bad_order_fails_alone(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """Of orders that travel in one batch, the one that the database refuses fails, and only that one."""
+    pear = stock_product(database, "pear", 100)
+    nothing = Product(999_999, "nothing", "x", "x", "piece", 0, pear.net_price, "standard", True, "tracked", 1)
+    bad = order("bad", (pear, 1))
+    bad = msgspec.structs.replace(bad, lines=(msgspec.structs.replace(bad.lines[0], quantity=-1),))
+    wanted = [order(f"k{number}", (pear, 1)) for number in range(20)]
+    async with running(pool, journal) as intake:
+        outcomes = await asyncio.gather(
+            *(intake.place(each) for each in [*wanted[:10], bad, *wanted[10:], order("gone", (nothing, 1))]),
+            return_exceptions=True,
+        )
+    placed = [each for each in outcomes if isinstance(each, Placement)]
+    assert sorted(each.order.status for each in placed) == ["confirmed"] * 20 + ["declined"]
+    assert len([each for each in outcomes if isinstance(each, Exception)]) == 1
+
+
+async def test_twins_share_one_attempt(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """The same request forty times at once is one order, and forty answers."""
+    pear = stock_product(database, "pear", 100)
+    wanted = order("k", (pear, 1))
+    async with running(pool, journal) as intake:
+        placed = await asyncio.gather(*(intake.place(wanted) for _ in range(40)))
+    assert {each.order.order_id for each in placed} == {wanted.order_id}
+    assert query(database, "SELECT count(*), (SELECT sum(reserved) FROM stock) FROM orders") == [(1, 1)]
+
+
+async def test_the_backlogs_age_is_that_of_what_waits(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """Nothing waiting has no age; an order that waits is as old as it is, or is said to be older."""
+    assert (await journal.backlog(5)).count == 0
+    pear = stock_product(database, "pear", 100)
+    await accept(journal, order("k", (pear, 1)))
+    await drain(pool, journal)
+    await accept(journal, order("k2", (pear, 1)))
+    now = datetime.datetime.now(datetime.UTC)
+    backlog = await journal.backlog(5)
+    assert backlog.count == 1
+    assert 0 <= backlog.age_s(now) < 60
+
+
+async def test_errors_of_the_journal_are_told_apart(etcd: EtcdCluster, journal: Journal) -> None:
+    """Without a quorum an order may have been written; that is called unknown, never accepted."""
+    with contextlib.ExitStack() as stack:
+        for member in etcd.followers():
+            stack.enter_context(member.paused())
+        with pytest.raises((EtcdOutcomeUnknown, EtcdUnavailable)):
+            await journal.find([uuid4()], 1)
+    etcd.wait_until_well()
