@@ -12,6 +12,7 @@ from standfest.cli.demo_view import document, show
 from standfest.cli.drill_progress import DrillProgress
 from standfest.cli.grounds import UP_STEP_TIMEOUT_S, grounds_in, history_file, new_run, start_guard
 from standfest.cli.output import as_json, print_json
+from standfest.cli.own_client import DEMO
 from standfest.cluster.home import Home
 from standfest.cluster.topology import Topology
 from standfest.emergency.drills.catalogue import find
@@ -63,6 +64,6 @@ def demo(seconds: float, rate: float, file: Path | None, as_json: bool) -> None:
 async def _demonstrate(home: Home, topology: Topology, plan: Plan) -> Result:
     [drill] = find(DRILL)
     with start_guard(home) as guard:
-        async with grounds_in(home, topology) as grounds:
+        async with grounds_in(home, topology, DEMO) as grounds:
             with DrillProgress(Console(stderr=True)) as progress:
                 return await run_drill(grounds, guard, drill, plan, progress.tell)

@@ -17,6 +17,7 @@ from standfest.cli.drill_progress import DrillProgress
 from standfest.cli.grounds import grounds_in, history_file, isolated, new_run, start_guard
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json, progress
+from standfest.cli.own_client import DRILL
 from standfest.cluster.home import Home, write_private
 from standfest.emergency.drills.catalogue import DRILLS, find
 from standfest.emergency.drills.drill import Drill
@@ -31,6 +32,12 @@ class ResultsUnusable(StandfestError):
     """The file is none that `drill run --json` has written."""
 
     exit_code = 2
+
+
+class DrillInterrupted(StandfestError):
+    """The command was told to end."""
+
+    exit_code = 128 + signal.SIGTERM
 
 
 @click.group()
@@ -91,7 +98,10 @@ def drill_run(
     home.create()
     course = _Course(home, drills, seconds, rate, hold, Console(stderr=True))
     with start_guard(home) as guard:
-        told = asyncio.run(_run(course, guard, here=here, network=network))
+        try:
+            told = asyncio.run(_run(course, guard, here=here, network=network))
+        except asyncio.CancelledError:
+            raise DrillInterrupted("interrupted; what the drill did is undone") from None
     results = {"ok": all(each["ok"] for each in told), "results": told}
     write_private(home.root / "drills" / "results.json", json.dumps(results, ensure_ascii=False, indent=2))
     if as_json:
@@ -108,7 +118,7 @@ async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | No
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with progress() as steps:
         where: AbstractAsyncContextManager[Grounds]
-        where = grounds_in(*existing_home()) if here else isolated(course.home, guard, network, steps)
+        where = grounds_in(*existing_home(), DRILL) if here else isolated(course.home, guard, network, DRILL, steps)
         async with where as grounds:
             return await course.run(grounds, guard)
 
@@ -130,10 +140,12 @@ class _Course:
         """The results; a drill that could not begin is one as well."""
         told: list[Document] = []
         for number, each in enumerate(self._drills, start=1):
-            self._console.print(f"[bold]{each.name}[/bold] ({number} of {len(self._drills)}): {each.summary}")
+            self._console.print(
+                f"[bold]{each.name}[/bold] ({number} of {len(self._drills)}): {each.summary}", soft_wrap=True
+            )
             result = await self._one(grounds, guard, each)
             told.append(result)
-            self._console.print(_line(result), highlight=False, markup=False)
+            self._console.print(_line(result), highlight=False, markup=False, soft_wrap=True)
         return told
 
     async def _one(self, grounds: Grounds, guard: Guard, drill: Drill) -> Document:

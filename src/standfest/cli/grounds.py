@@ -12,7 +12,7 @@ from pathlib import Path
 
 from standfest.cli.cluster import prepare_home, start_cluster
 from standfest.cli.home import rendered
-from standfest.cli.own_client import DEMO, own_key
+from standfest.cli.own_client import own_key
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
 from standfest.cluster.binaries import find_binaries
@@ -61,8 +61,8 @@ def start_guard(home: Home) -> Guard:
 
 
 @contextlib.asynccontextmanager
-async def grounds_in(home: Home, topology: Topology) -> AsyncIterator[Grounds]:
-    """The cluster in this home, which is up, with a client of its own for drills."""
+async def grounds_in(home: Home, topology: Topology, client: str) -> AsyncIterator[Grounds]:
+    """The cluster in this home, which is up, with a client of our own: an order of it that nobody sent is a finding."""
     binaries = find_binaries(topology.postgres.bin_dir)
     doors = [f"http://{door.address}:{door.port}" for door in topology.doors]
     async with connected(home, topology) as cluster:
@@ -71,15 +71,16 @@ async def grounds_in(home: Home, topology: Topology) -> AsyncIterator[Grounds]:
             cluster=cluster,
             render=lambda node: rendered(home, topology, node, binaries),
             binaries=binaries,
-            # A client of its own: an order of this one that the drill did not send is a finding.
-            client=DEMO,
-            key=await own_key(home.secrets, DEMO, database, doors),
+            client=client,
+            key=await own_key(home.secrets, client, database, doors),
             conninfo=database,
         )
 
 
 @contextlib.asynccontextmanager
-async def isolated(parent: Home, guard: Guard, network: str | None, progress: Progress) -> AsyncIterator[Grounds]:
+async def isolated(
+    parent: Home, guard: Guard, network: str | None, client: str, progress: Progress
+) -> AsyncIterator[Grounds]:
     """A cluster of the drills' own below the home, at addresses of its own; down and gone when the block ends."""
     home = Home(parent.root / "drills" / "cluster")
     with Home(parent.root / "drills").locked():
@@ -94,7 +95,7 @@ async def isolated(parent: Home, guard: Guard, network: str | None, progress: Pr
                 with home.locked():
                     topology = prepare_home(home)
                     await start_cluster(home, topology, UP_STEP_TIMEOUT_S)
-                async with grounds_in(home, topology) as grounds:
+                async with grounds_in(home, topology, client) as grounds:
                     yield grounds
             finally:
                 await _remove(home, progress)

@@ -22,6 +22,7 @@ from standfest.cluster.home import write_private
 from standfest.errors import StandfestError
 
 DEMO = "standfest-demo"
+DRILL = "standfest-drill"
 REPLAY = "standfest-replay"
 """Our own clients. Their names are ours: `standfest-` leaves `demo` and the like to whoever runs the cluster."""
 

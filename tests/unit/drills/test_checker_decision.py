@@ -510,3 +510,44 @@ def test_percentile() -> None:
     assert percentile(values, 99) == 99.0
     assert percentile(values[:1], 99) == 1.0
     assert percentile([], 99) is None
+
+
+ACCEPTED = replace(SENT, order_status="accepted")
+
+
+@pytest.mark.parametrize("status", ["confirmed", "backordered"])
+def test_an_accepted_order_that_came_to_the_database(status: str) -> None:
+    """What the journal promised (202) is right once it is there, confirmed or backordered, and it is counted."""
+    verdict = decide(history(ACCEPTED), state(replace(ORDER, status=status)))
+    assert wrong(verdict) == {}
+    assert (verdict.acknowledged, verdict.accepted_by_journal, verdict.accepted_declined) == (1, 1, 0)
+
+
+def test_an_accepted_order_declined_for_want_of_stock() -> None:
+    """Stock is decided when an accepted order comes to the database: where it was short, declined is an end."""
+    opening = {"A": count("2", "0"), "B": count("10", "0")}
+    found = state(DECLINED_ORDER, A=stock("2", "0"), B=stock("10", "0"))
+    verdict = decide(history(ACCEPTED, opening=opening), found)
+    assert wrong(verdict) == {}
+    assert (verdict.accepted_by_journal, verdict.accepted_declined) == (1, 1)
+
+
+def test_an_accepted_order_declined_without_need() -> None:
+    """A promise may not be taken back where there was enough for everybody."""
+    opening = {"A": count("3", "0"), "B": count("10", "0")}
+    found = state(DECLINED_ORDER, A=stock("3", "0"), B=stock("10", "0"))
+    told = wrong(decide(history(ACCEPTED, opening=opening), found))
+    assert told == {"altered": [("n1", "accepted, then declined, although there was enough of all that it asked for")]}
+
+
+@pytest.mark.parametrize("status", ["accepted", "conflict", "cancelled"])
+def test_where_an_accepted_order_may_not_end(status: str) -> None:
+    """An order that still waits, that conflicts with nobody's other one, or that nobody cancelled is not right."""
+    told = wrong(decide(history(ACCEPTED), state(replace(ORDER, status=status))))
+    assert {kind: len(found) for kind, found in told.items()} == {"altered": 2}  # in the database, and at the API
+    assert f"its state is {status}" in told["altered"][0][1]
+
+
+def test_a_confirmed_order_may_not_end_declined() -> None:
+    """What the database confirmed had its stock: only the journal's promise leaves that open."""
+    assert "altered" in wrong(decide(history(SENT), state(DECLINED_ORDER)))
