@@ -44,7 +44,8 @@ def supervisord(node_name: str, topology: Topology = LOCAL) -> configparser.RawC
 
 def test_each_node_gets_the_files_of_its_services() -> None:
     """A door's configuration is rendered only where the topology puts a door."""
-    common = {"supervisord.conf", "etcd.json", "journal.json", "patroni.json", "api.toml", "worker.toml"}
+    etcds, serving = {"etcd.json", "journal.json"}, {"api.toml", "worker.toml", "audit.toml"}
+    common = {"supervisord.conf", "patroni.json"} | etcds | serving
     assert [set(rendered(node.name)) for node in LOCAL.nodes] == [common | {"door.cfg"}, common | {"door.cfg"}, common]
 
 
@@ -140,14 +141,8 @@ def test_nothing_starts_by_itself_and_everything_is_restarted() -> None:
     """Programs are started in their order by `up`, and restarted by supervision whenever they end."""
     parser = supervisord("n1")
     programs = [section for section in parser.sections() if section.startswith("program:")]
-    assert [name.removeprefix("program:") for name in programs] == [
-        "etcd",
-        "journal",
-        "patroni",
-        "api",
-        "worker",
-        "door",
-    ]
+    names = [name.removeprefix("program:") for name in programs]
+    assert names == ["etcd", "journal", "patroni", "api", "worker", "audit", "door"]
     assert {(parser[name]["autostart"], parser[name]["autorestart"]) for name in programs} == {("false", "true")}
 
 
@@ -174,7 +169,7 @@ def test_no_password_is_on_a_command_line() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["api.toml", "worker.toml"])
+@pytest.mark.parametrize("name", ["api.toml", "worker.toml", "audit.toml"])
 def test_the_order_plane_is_told_all_it_needs(name: str) -> None:
     """The order plane's file names every database server and only files with secrets, never a secret."""
     text = rendered("n2")[name]
@@ -188,14 +183,12 @@ def test_the_order_plane_is_told_all_it_needs(name: str) -> None:
     assert "password-" not in text
 
 
-@pytest.mark.parametrize("name", ["api.toml", "worker.toml"])
+@pytest.mark.parametrize("name", ["api.toml", "worker.toml", "audit.toml"])
 def test_the_order_plane_understands_what_it_is_told(name: str, tmp_path: Path) -> None:
     """The rendered file is exactly what the order plane reads: nothing unknown, nothing missing."""
     file = tmp_path / name
     file.write_text(rendered("n3")[name], encoding="utf-8")
     configuration = Configuration.from_file(file)
     assert configuration.service == file.stem
-    assert configuration.journal is not None
     assert configuration.journal.members[0] == "127.0.1.3:12389"
-    assert configuration.catalogue is not None
     assert configuration.catalogue.age_max_s == 14400

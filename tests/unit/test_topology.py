@@ -60,7 +60,7 @@ def test_a_faulty_file_is_named_with_its_fault(text: str, complaint: str) -> Non
 def test_every_node_runs_what_it_should() -> None:
     """Each node has its services in starting order, a door only where the topology puts one."""
     names = {node.name: [service.name for service in services_of(LOCAL, node)] for node in LOCAL.nodes}
-    common = ["supervisor", "etcd", "journal", "patroni", "postgres", "api", "worker"]
+    common = ["supervisor", "etcd", "journal", "patroni", "postgres", "api", "worker", "audit"]
     assert names == {"n1": [*common, "door"], "n2": [*common, "door"], "n3": common}
 
 

@@ -1,7 +1,7 @@
 """The journal as the operations plane sees it: asked of its members themselves, so that nothing else has to run.
 
 Its keys and what is in them are the order plane's contract (intake/journal.py, intake/entries.py): `standfest/o/ID`
-waits to be drained, `standfest/x/ID` could not be and is set apart, `standfest/progress` says how far the drainers came.
+waits to be drained, `standfest/x/ID` could not be and is set apart, `standfest/progress` says how far drainers came.
 """
 
 import asyncio

@@ -65,7 +65,7 @@ class Processes(_Value, frozen=True, kw_only=True):
 
     api: Count = 1
     worker: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
-    audit: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+    audit: Annotated[int, msgspec.Meta(ge=0, le=1)] = 1
 
 
 class Postgres(_Value, frozen=True, kw_only=True):
