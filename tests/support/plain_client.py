@@ -37,7 +37,7 @@ async def send_open_loop(
     seconds: float,
     *,
     method: str = "POST",
-    keyed: bool = True,
+    keyed: Callable[[int], bool] = lambda _: True,
     body: bytes = b'{"lines":[]}',
     prefix: str = "k",
     keep_alive: bool = True,
@@ -53,7 +53,9 @@ async def send_open_loop(
 
     async def one(number: int) -> None:
         door = doors[number % len(doors)]
-        key = f"Idempotency-Key: {prefix}-{number}\r\n" if keyed else ""
+        key = f"X-Request-Id: {prefix}-{number}\r\n"
+        if keyed(number):
+            key += f"Idempotency-Key: {prefix}-{number}\r\n"
         began = time.monotonic()
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,7 +1,7 @@
 """An API process without a database: the product's own server, edge and readiness around an answer from memory.
 
-As a process: `python -m tests.support.stand_in HOST:PORT FILE WORK_MS`; each order's key is appended to FILE as the
-work on it begins, so that a test sees how often it was attempted, and where.
+As a process: `python -m tests.support.stand_in HOST:PORT FILE WORK_MS`; each order's X-Request-Id is appended to FILE
+as the work on it begins, so that a test sees how often it was attempted, and where.
 """
 
 import asyncio
@@ -23,10 +23,9 @@ from standfest.interfaces.api.services import Limits
 class StandIn:
     """An ASGI app that takes every order after so much time, whatever is in it."""
 
-    def __init__(self, name: str, keys: Path, work_s: float) -> None:
+    def __init__(self, requests: Path, work_s: float) -> None:
         self.readiness: Readiness | None = None
-        self._name = name
-        self._keys = keys.open("a", buffering=1)
+        self._requests = requests.open("a", buffering=1)
         self._work_s = work_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,10 +38,9 @@ class StandIn:
         more = True
         while more:
             more = (await receive()).get("more_body", False)
-        key = dict(scope["headers"]).get(b"idempotency-key", b"").decode()
-        self._keys.write(f"{scope['method']} {key}\n")
+        self._requests.write(f"{scope['request_id']}\n")
         await asyncio.sleep(self._work_s)
-        await _send(send, 201, json.dumps({"id": key, "status": "confirmed", "by": self._name}))
+        await _send(send, 201, json.dumps({"id": scope["request_id"], "status": "confirmed"}))
 
 
 async def _send(send: Send, status: int, text: str) -> None:
@@ -52,10 +50,10 @@ async def _send(send: Send, status: int, text: str) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def run(address: str, keys: Path, work_s: float) -> None:
+async def run(address: str, requests: Path, work_s: float) -> None:
     """Serves until SIGTERM, as an API process does."""
     host, port = address.split(":")
-    app = StandIn(address, keys, work_s)
+    app = StandIn(requests, work_s)
     readiness = app.readiness = Readiness(Limits.loop_lag_max_s, lambda: False)
     edge = Edge(app, readiness, ApiMetrics(readiness), Limits.in_flight_max)
     stop = asyncio.Event()
@@ -65,8 +63,8 @@ async def run(address: str, keys: Path, work_s: float) -> None:
 
 def main(arguments: list[str]) -> Any:
     """The command line."""
-    address, keys, work_ms = arguments
-    uvloop.run(run(address, Path(keys), int(work_ms) / 1000))
+    address, requests, work_ms = arguments
+    uvloop.run(run(address, Path(requests), int(work_ms) / 1000))
 
 
 if __name__ == "__main__":

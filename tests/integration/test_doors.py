@@ -1,0 +1,193 @@
+"""The doors: real HAProxy as rendered, real API processes without a database, killed, frozen, ended and reloaded.
+
+Clients here repeat nothing, save where the partners' client is what is tested: what is not broken, the doors mended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from standfest.clients.attempts import Acknowledged, Outcome, RetryPolicy
+from standfest.clients.orders import OrdersClient
+from tests.support.doors import END_TIMEOUT_S, START_TIMEOUT_S, Doors, running_doors
+from tests.support.plain_client import Seen, send_open_loop
+from tests.support.postgres import wait_until
+
+RATE = 100.0
+FAR_TOO_LONG_S = 4.0
+"""Nothing that the doors or the client mend takes so long, however busy the machine; their timeouts take longer."""
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """Two doors and three API processes that take 100 ms for an order."""
+    with running_doors(tmp_path_factory.mktemp("doors"), work_ms=100) as running:
+        yield running
+
+
+@pytest.fixture
+def doors(processes: Doors) -> Doors:
+    """The same, all of them up, and what was done so far forgotten."""
+    processes.arrange()
+    return processes
+
+
+def send(
+    doors: Doors,
+    seconds: float,
+    *events: tuple[float, Callable[[], object]],
+    keyed: Callable[[int], bool] = lambda _: True,
+    body: bytes = b"{}",
+    keep_alive: bool = True,
+    rate: float = RATE,
+) -> Seen:
+    """Sends orders through both doors in turn; each event happens at its second."""
+    due = list(events)
+
+    def at(offset_s: float) -> None:
+        while due and offset_s >= due[0][0]:
+            due.pop(0)[1]()
+
+    seen = asyncio.run(
+        send_open_loop(doors.addresses, rate, seconds, keyed=keyed, body=body, keep_alive=keep_alive, at=at)
+    )
+    assert not due
+    return seen
+
+
+def place(doors: Doors, seconds: float, event: tuple[float, Callable[[], object]]) -> list[Outcome]:
+    """Places orders by the partners' client, open loop, in their order."""
+
+    async def run() -> list[Outcome]:
+        began = time.monotonic()
+        pending = [event]
+        async with OrdersClient(doors.urls, "key", policy=RetryPolicy(deadline_s=20.0), connections=512) as client:
+            tasks = []
+            for number in range(int(RATE * seconds)):
+                offset_s = number / RATE
+                await asyncio.sleep(max(0.0, began + offset_s - time.monotonic()))
+                if pending and offset_s >= pending[0][0]:
+                    pending.pop()[1]()
+                tasks.append(asyncio.create_task(client.place({"lines": []}, f"k-{number}")))
+            return await asyncio.gather(*tasks)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("door", [1, 2])
+def test_haproxy_accepts_what_is_rendered(processes: Doors, door: int) -> None:
+    """HAProxy reads the rendered file without an error or a warning."""
+    command = ["/usr/sbin/haproxy", "-c", "-f", str(processes.configuration(door))]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert "WARNING" not in checked.stderr
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+def test_doors_reloaded_under_load(doors: Doors, keep_alive: bool) -> None:
+    """Twenty reloads of each door break no request and close no connection but with an answer that says so."""
+
+    def reload() -> None:
+        for name in ("door-1", "door-2"):
+            doors.signal(name, signal.SIGUSR2)
+
+    events = [(0.2 + number * 0.2, reload) for number in range(20)]
+    seen = send(doors, 4.5, *events, keyed=lambda number: number % 4 > 1, keep_alive=keep_alive)
+    assert seen.broken == {}
+    assert seen.reopened == 0
+    assert seen.told_to_close > 0
+
+
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_door_that_is_frozen_or_dead_is_left(doors: Doors, fault: signal.Signals) -> None:
+    """The partners' client brings every order through the other door, though the kernel of a frozen one still
+    accepts connections."""
+    outcomes = place(doors, 2.5, (0.5, lambda: doors.signal("door-1", fault)))
+    assert {type(outcome) for outcome in outcomes} == {Acknowledged}
+    assert max(outcome.attempts for outcome in outcomes) >= 2
+    assert max(outcome.elapsed_s for outcome in outcomes) < FAR_TOO_LONG_S
+    late = outcomes[-int(RATE / 2) :]
+    assert sum(outcome.attempts > 1 for outcome in late) <= 2
+
+
+def test_the_client_and_a_frozen_api_process(doors: Doors) -> None:
+    """With doors that are well a frozen API process costs no order, and does not make the client leave a door."""
+    outcomes = place(doors, 2, (0.5, lambda: doors.signal("api-1", signal.SIGSTOP)))
+    assert {type(outcome) for outcome in outcomes} == {Acknowledged}
+    assert max(outcome.elapsed_s for outcome in outcomes) < FAR_TOO_LONG_S
+
+
+def test_a_frozen_api_process_breaks_nothing(doors: Doors) -> None:
+    """What a frozen process holds is taken from it and answered by another one; when it wakes it is used again."""
+    seen = send(doors, 2.5, (0.5, lambda: doors.signal("api-2", signal.SIGSTOP)))
+    assert seen.broken == {}
+    assert seen.slowest_s < FAR_TOO_LONG_S
+    assert [states[1] for states in (doors.states(1), doors.states(2))] == ["DOWN", "DOWN"]
+    doors.signal("api-2", signal.SIGCONT)
+    wait_until(lambda: doors.states(1)[1] == doors.states(2)[1] == "UP", "awake again", START_TIMEOUT_S)
+
+
+def test_api_processes_restarted_one_after_the_other(doors: Doors) -> None:
+    """SIGTERM breaks nothing and makes nothing be sent twice, with a key or without."""
+
+    def restart(name: str) -> Callable[[], None]:
+        return lambda: doors.signal(name, signal.SIGTERM)
+
+    for name in ("api-1", "api-2", "api-3"):
+        seen = send(doors, 3, (0.3, restart(name)), keyed=lambda number: number % 4 > 1)
+        assert seen.broken == {}
+        wait_until(lambda name=name: doors.ended(name), f"{name} ends", END_TIMEOUT_S)  # type: ignore[misc]
+        assert set(doors.attempts().values()) == {1}
+        doors.arrange()
+
+
+def test_a_killed_api_process_breaks_nothing(doors: Doors) -> None:
+    """What an API process held when it was killed is answered by another one, and so is what comes after."""
+    seen = send(doors, 2, (0.5, lambda: doors.signal("api-1", signal.SIGKILL)))
+    assert seen.broken == {}
+    assert max(doors.attempts().values()) <= 2
+
+
+def test_without_a_key_nothing_is_sent_twice(doors: Doors) -> None:
+    """Requests without a key that a killed process held break, no more; all others go where nothing was sent."""
+    seen = send(doors, 2, (0.5, lambda: doors.signal("api-3", signal.SIGKILL)), keyed=lambda _: False)
+    assert max(doors.attempts().values()) == 1
+    assert sum(seen.broken.values()) < 20
+    assert doors.attempts().total() - sum(seen.broken.values()) >= seen.statuses[201]
+
+
+def test_what_is_larger_than_a_buffer_is_not_sent_twice(doors: Doors) -> None:
+    """A request that a door cannot keep breaks with its process, for the client to repeat, and a smaller one does
+    not."""
+    kill = (0.4, lambda: doors.signal("api-1", signal.SIGKILL))
+    kept = send(doors, 0.8, kill, body=b"x" * 60_000)
+    assert kept.broken == {}
+    doors.arrange()
+    lost = send(doors, 0.8, kill, body=b"x" * 70_000)
+    assert lost.broken
+    assert set(lost.broken) <= {502, "Broken"}
+    assert max(doors.attempts().values()) == 1
+
+
+def test_nobody_is_said_to_be_there_only_where_nothing_was_sent(doors: Doors) -> None:
+    """With all API processes gone what was sent has an unknown outcome (never 503), what comes later was not
+    attempted (503 with Retry-After)."""
+
+    def kill() -> None:
+        for name in ("api-1", "api-2", "api-3"):
+            doors.signal(name, signal.SIGKILL)
+
+    seen = send(doors, 0.5, (0.48, kill))
+    assert seen.broken
+    assert set(seen.broken) <= {502, 504, "Broken"}
+    wait_until(lambda: doors.states(1) == ["DOWN"] * 3, "all are down", START_TIMEOUT_S)
+    nobody = httpx.post(f"{doors.urls[0]}/v1/orders", headers={"Idempotency-Key": "k"})
+    assert (nobody.status_code, nobody.headers["Retry-After"]) == (503, "1")
+    assert nobody.json()["type"].endswith("/unavailable")
