@@ -1,75 +1,130 @@
-"""`standfest serve api`: the process as supervision starts and stops it."""
+"""`standfest serve api`: the process as supervision starts, freezes, kills and stops it."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+import psycopg
 
-from standfest.interfaces.api.server import listen
-from tests.support.postgres import TestDatabase, wait_until
+from standfest.catalogue.clients import add_client
+from standfest.catalogue.snapshot_file import SnapshotFile
+from tests.integration.test_api_orders import new_product, place
+from tests.support.api import shared_journal
+from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
+from tests.support.served import ServedApi, served_api
 
-ADDRESS = "127.0.25.2"
 
-CONFIGURATION = """
-cluster = "test"
-node = "n1"
-[api]
-listen = "{listen}"
-[worker]
-listen = "{address}:1"
-[database]
-hosts = ["{host}:{port}"]
-name = "{name}"
-user = "standfest_app"
-password_file = "{password_file}"
-[receipts]
-signing_key_file = "{signing_key_file}"
-[merchant]
-country = "DE"
-currency = "EUR"
-"""
+def new_key(database: TestDatabase) -> str:
+    """A fresh key that may do everything."""
+    with psycopg.connect(database.dsn("standfest_owner")) as connection:
+        return add_client(connection, "Shop", ["admin"])[1].text
+
+
+def until_kept(api: ServedApi, sku: str) -> None:
+    """Waits until the product is in the catalogue on disk."""
+
+    def kept() -> bool:
+        contents = SnapshotFile(api.snapshot).load()
+        return contents is not None and any(product.sku == sku for product in contents.products)
+
+    wait_until(kept, f"{sku} in {api.snapshot}", 15)
 
 
 def test_a_served_process_gets_ready_and_ends_on_sigterm(database: TestDatabase, tmp_path: Path) -> None:
     """It is ready once it has read the catalogue; on SIGTERM it is unready, serves on, and ends with 0."""
-    with listen(ADDRESS, 0) as free:
-        address = f"{ADDRESS}:{free.getsockname()[1]}"
-    key = tmp_path / "signing-key.pem"
-    key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    config = tmp_path / "api.toml"
-    config.write_text(
-        CONFIGURATION.format(
-            listen=address, address=ADDRESS, host=database.host, port=database.port, name=database.name,
-            password_file=database.password_file(), signing_key_file=key,
-        )
-    )  # fmt: skip
-    command = [sys.executable, "-m", "standfest", "serve", "api", "--config", str(config)]
-    environment = {**os.environ, "STANDFEST_HOME": str(tmp_path / "home")}
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, env=environment, stderr=log) as process:
-        try:
-            wait_until(lambda: _status(address) == 200, f"ready ({log.name})", 20)
-            process.send_signal(signal.SIGTERM)
-            began = time.monotonic()
-            wait_until(lambda: _status(address) == 503, "unready", 5)
-            assert process.wait(15) == 0
-            assert time.monotonic() - began > 1
-        finally:
-            process.kill()
-    lines = (tmp_path / "log").read_text().splitlines()
-    assert all(line.startswith("{") for line in lines), lines
-    assert any('"draining"' in line for line in lines)
+    with served_api(database, shared_journal(), tmp_path) as api:
+        api.wait_until_ready()
+        began = time.monotonic()
+        api.signal(signal.SIGTERM)
+        wait_until(lambda: api.readiness() == 503, "unready", 5)
+        assert api.wait() == 0
+        assert time.monotonic() - began > 1
+        assert any(entry["event"] == "draining" for entry in api.log())
 
 
-def _status(address: str) -> int | None:
-    try:
-        return httpx.get(f"http://{address}/readyz").status_code
-    except httpx.TransportError:
-        return None
+def test_a_process_that_starts_without_a_database_takes_orders(
+    disposable_postgres: PostgresCluster, tmp_path: Path
+) -> None:
+    """From the catalogue on disk it gets ready, lets known keys in and accepts orders; what is not known there, a key
+    or a product, is 503 and not refused; and with a catalogue that is too old nothing."""
+    database = disposable_postgres.create_database()
+    key = new_key(database)
+    with served_api(database, shared_journal(), tmp_path) as api, api.client(key) as client:
+        api.wait_until_ready()
+        sku = new_product(client)
+        until_kept(api, sku)
+        api.kill()
+        disposable_postgres.kill_primary()
+
+        api.start()
+        api.wait_until_ready()
+        placed = place(client, sku)
+        assert (placed.status_code, placed.json()["status"]) == (202, "accepted"), placed.text
+        read = client.get(placed.headers["Location"])
+        assert (read.status_code, read.json()["status"]) == (200, "accepted"), read.text
+        health = api.health()
+        assert (health["status"], health["ready"]) == ("degraded", True)
+        assert health["dependencies"]["database"]["state"] in ("unavailable", "unknown")
+        assert health["dependencies"]["catalogue"]["age_s"] > 0
+        assert "standfest_catalogue_snapshot_bytes" in httpx.get(f"{api.url}/metrics").text
+
+        _assert_unknown_is_unavailable(api, client)
+
+        api.kill()
+        api.configure(age_max_s=0.5)
+        api.start()
+        wait_until(lambda: api.readiness() == 503, "answering, and not ready", 20)
+        refused = place(client, sku)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        assert "used for at most" in refused.json()["detail"]
+        assert api.health()["dependencies"]["catalogue"]["state"] == "unavailable"
+
+
+def _assert_unknown_is_unavailable(api: ServedApi, client: httpx.Client) -> None:
+    for answer in (
+        place(client, "not known here"),
+        httpx.get(f"{api.url}/v1/orders", headers={"Authorization": "Bearer sf_abc_def"}),
+    ):
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1"), answer.text
+        assert answer.json()["type"].endswith("/unavailable")
+
+
+def test_a_damaged_catalogue_on_disk_stops_nobody(database: TestDatabase, tmp_path: Path) -> None:
+    """The process sets it aside, says so, reads the database, and keeps the catalogue anew."""
+    key = new_key(database)
+    with served_api(database, shared_journal(), tmp_path) as api, api.client(key) as client:
+        api.wait_until_ready()
+        sku = new_product(client)
+        until_kept(api, sku)
+        api.kill()
+        api.snapshot.write_bytes(api.snapshot.read_bytes()[:-1])
+        api.start()
+        api.wait_until_ready()
+        assert place(client, sku).status_code in (201, 202)
+        until_kept(api, sku)
+        assert api.snapshot.with_name("api.snapshot.broken").exists()
+        assert any(entry["event"] == "catalogue_snapshot_unusable" for entry in api.log())
+
+
+def test_a_process_that_was_frozen_is_back_as_if_nothing_had_been(database: TestDatabase, tmp_path: Path) -> None:
+    """On waking it is ready again, its catalogue is read anew, what changed meanwhile is known, and it takes orders."""
+    key = new_key(database)
+    with served_api(database, shared_journal(), tmp_path) as api, api.client(key) as client:
+        api.wait_until_ready()
+        sku = new_product(client)
+        assert place(client, sku).status_code in (201, 202)
+        with api.frozen():
+            time.sleep(3)  # longer than a session may idle in a transaction, and than the loop may be late
+            with psycopg.connect(database.dsn("standfest_owner")) as connection:
+                connection.execute(
+                    "UPDATE product SET net_price = 9, version = version + 1, transaction_id = pg_current_xact_id()"
+                )
+        wait_until(lambda: api.readiness() == 200, "ready again", 10)
+        wait_until(lambda: api.health()["dependencies"]["catalogue"]["age_s"] < 2, "a fresh catalogue", 10)
+        placed = place(client, sku)
+        assert placed.status_code in (201, 202), placed.text  # on a busy machine the journal is quicker
+        assert Decimal(placed.json()["lines"][0]["unit_price"]) == 9

@@ -57,8 +57,6 @@ class SnapshotFile:
         of it is used.
         """
         try:
-            for left in self.path.parent.glob(f"{self.path.name}*.new"):
-                left.unlink(missing_ok=True)  # of a process that was killed while it wrote
             with _opened(self.path) as stream:
                 size_bytes = os.fstat(stream.fileno()).st_size
                 contents, self._digest = decode(stream)
@@ -129,7 +127,8 @@ class SnapshotFile:
         new = path.with_name(f"{path.name}.{os.getpid()}.new")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new.unlink(missing_ok=True)
+            for left in path.parent.glob(f"{path.name}.*.new"):
+                left.unlink(missing_ok=True)  # by a process that was killed while it wrote
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as stream:
                 size = _write(pieces, stream)
                 if sync:
