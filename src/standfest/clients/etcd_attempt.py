@@ -12,10 +12,12 @@ import aiohttp
 from standfest.clients.etcd_errors import Refusal, read_refusal
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
+CONNECT_S = 1.0
 CONNECT_SHARE = 0.9
-"""Part of an attempt's time in which it has to be connected: what ends before this was certainly never sent."""
-LEFT_ALONE_MAX = 64
+"""Part of an attempt's time, where it is short, in which it has to be connected: what ends there was never sent."""
+LEFT_ALONE_MAX = 16
 """Attempts that nobody waits for any more and that may still end by themselves."""
+LEFT_ALONE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,9 @@ class Gateway:
         self._tls = tls
         self._left_alone: set[asyncio.Task[Outcome]] = set()
 
-    async def attempt(self, address: str, path: str, body: bytes, connect_s: float, total_s: float) -> Outcome:
+    async def attempt(self, address: str, path: str, body: bytes, total_s: float) -> Outcome:
         """POST `body` once; never raises for what the member or the way to it does."""
-        timeout = aiohttp.ClientTimeout(total=total_s, connect=min(connect_s, CONNECT_SHARE * total_s))
+        timeout = aiohttp.ClientTimeout(total=total_s, connect=min(CONNECT_S, CONNECT_SHARE * total_s))
         clock = asyncio.get_running_loop().time
         begun = clock()
         try:
@@ -73,6 +75,7 @@ class Gateway:
                 timeout=timeout,
                 allow_redirects=False,
                 headers=_HEADERS,
+                skip_auto_headers=_LEFT_OUT,
             ) as response:
                 answer = await _whole_body(response)
         except aiohttp.ClientConnectorError as error:
@@ -91,19 +94,23 @@ class Gateway:
         return Refused(kind, f"{address}: {message}")
 
     def leave_alone(self, attempt: asyncio.Task[Outcome]) -> None:
-        """Let an attempt end by itself that nobody waits for any more.
+        """Give an attempt that nobody waits for any more a moment to end by itself.
 
-        To cancel it would close its connection: where all is slow because there is too much to do, a new handshake
-        for each request would keep it so.
+        To cancel it closes its connection: where all is slow because there is too much to do, a new handshake for
+        each request would keep it so.
         """
-        if len(self._left_alone) >= LEFT_ALONE_MAX:
+        if attempt.done() or len(self._left_alone) >= LEFT_ALONE_MAX:
             attempt.cancel()
             return
         self._left_alone.add(attempt)
         attempt.add_done_callback(self._left_alone.discard)
+        attempt.get_loop().call_later(LEFT_ALONE_S, attempt.cancel)
 
 
 _HEADERS = {"Content-Type": "application/json"}
+_LEFT_OUT = ("Accept",)
+"""By this header etcd 3.4 knows its own gateway, and then logs a warning a request: that the name in its certificate
+does not count (`AuthInfoFromTLS`). Without authentication by users no name ever counts."""
 
 
 async def _whole_body(response: aiohttp.ClientResponse) -> bytes | None:

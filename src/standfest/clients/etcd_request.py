@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from standfest.clients.etcd_attempt import Answered, Gateway, Members, NotSent, Outcome, Refused, Unanswered
+from standfest.clients.etcd_attempt import (
+    PATIENCE_MAX_S,
+    Answered,
+    Gateway,
+    Members,
+    NotSent,
+    Outcome,
+    Refused,
+    Unanswered,
+)
 from standfest.clients.etcd_errors import (
     EtcdCompacted,
     EtcdFull,
@@ -19,6 +28,8 @@ ATTEMPTS_UNDER_WAY_MAX = 3
 FAILURES_IN_A_ROW_MAX = 3
 """Attempts that fail at once, one after the other, before a pause."""
 PAUSE_S = 0.05
+PATIENCE_GROWTH = 1.5
+"""From one silent attempt of a request to the next, so that the last ones have time where all is slow."""
 ATTEMPT_MIN_S = 0.02
 """With less time left no attempt begins: it would end in doubt, and for nothing."""
 
@@ -46,6 +57,7 @@ class Request:
         self._deadline = self._now() + deadline_s
         self._under_way: dict[asyncio.Task[Outcome], str] = {}
         self._failures_in_a_row = 0
+        self._silences = 0
         self._in_doubt = False
         self._reason = f"{deadline_s:g} s were too short"
 
@@ -74,15 +86,15 @@ class Request:
             oldest = next(iter(self._under_way))
             self._reason = f"{self._under_way.pop(oldest)} was silent"
             self._in_doubt = True
-            self._gateway.leave_alone(oldest)
+            oldest.cancel()
         address = self._members.choose(self._now())
-        attempt = self._gateway.attempt(address, self._path, self._body, self._members.patience_s, left_s)
+        attempt = self._gateway.attempt(address, self._path, self._body, left_s)
         self._under_way[asyncio.create_task(attempt)] = address
 
     async def _listen(self) -> bytes | None:
         """The first good answer, or None once the next attempt is due: after silence, or soon after a failure."""
         newest = next(reversed(self._under_way), None)
-        due = min(self._now() + self._members.patience_s, self._deadline)
+        due = min(self._now() + self._patience_s(), self._deadline)
         while (left_s := due - self._now()) > 0:
             if not self._under_way:
                 await asyncio.sleep(left_s)
@@ -98,8 +110,12 @@ class Request:
                 due = min(self._now() + self._pause_s(), self._deadline)
         if newest in self._under_way:
             self._failures_in_a_row = 0
+            self._silences += 1
             self._members.failed(self._under_way[newest], self._now())
         return None
+
+    def _patience_s(self) -> float:
+        return min(self._members.patience_s * PATIENCE_GROWTH**self._silences, PATIENCE_MAX_S)
 
     def _pause_s(self) -> float:
         """Members that fail at once are asked in turn, then all of them are left alone for a moment."""

@@ -1,0 +1,167 @@
+"""What the journal's etcd needs next, decided purely from what its members say.
+
+An order leaves history behind when it is drained, and free pages when history is forgotten; the quota counts both. So
+history is forgotten often (compaction, which disturbs nobody) and files are written anew where most of one is free
+(defragmentation, during which a member serves nothing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from standfest.clients.etcd_maintenance import NO_SPACE, Alarm, MemberStatus
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When something is done."""
+
+    history_revisions: int = 5_000
+    history_bytes: int = 32 * MIB
+    """History is forgotten at the first of these: so many revisions, …"""
+    history_s: float = 60.0
+    """… so much more in use than after the last time, or so much later."""
+    defragment_bytes: int = 64 * MIB
+    """Smaller files are left as they are, unless there is an alarm for space."""
+    free_share: float = 0.5
+    """Files of which no more is free are left as they are."""
+    disarm_share: float = 0.8
+    """Of the quota; an alarm is taken back where every file is smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """What was forgotten last, as far as this process knows."""
+
+    revision: int
+    in_use_bytes: int
+    """Least that was in use since, in the member that uses most."""
+    at: float
+    """Monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """Forget history before `revision`."""
+
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveLeader:
+    """Hand leadership from one member to another."""
+
+    leader: MemberStatus
+    to: MemberStatus
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defragment:
+    """Write a member's file anew."""
+
+    member: MemberStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Disarm:
+    """Take an alarm back, through the member at `address`."""
+
+    address: str
+    alarm: Alarm
+
+
+Step = Compact | MoveLeader | Defragment | Disarm
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is decided from."""
+
+    members: Sequence[MemberStatus]
+    primary_host: str | None
+    """Where the primary database runs; None where that is not known."""
+    compacted: Compacted
+    resting: Collection[str]
+    """Addresses of members that were defragmented lately, or could not be."""
+    quota_bytes: int | None
+    now: float
+
+
+def decide(seen: Seen, limits: Limits) -> list[Step]:
+    """The steps to take now, in this order: at most one of them disturbs a member, and only while all are healthy."""
+    steps: list[Step] = [*_compaction(seen, limits), *_disarming(seen, limits)]
+    if all(member.healthy for member in seen.members):
+        steps += (_off_the_primary(seen) or _defragmentation(seen, limits))[:1]
+    return steps
+
+
+def full(members: Sequence[MemberStatus]) -> list[Alarm]:
+    """The alarms for space."""
+    alarms = {alarm for member in members for alarm in member.alarms if alarm.name == NO_SPACE}
+    return sorted(alarms, key=lambda alarm: alarm.member_id)
+
+
+def _compaction(seen: Seen, limits: Limits) -> list[Step]:
+    """Nobody reads the past: what is current is kept, whatever its revision, and nothing else."""
+    serving = [member for member in seen.members if member.healthy]
+    if not serving:
+        return []
+    newest = max(member.revision for member in serving)
+    in_use_bytes = max(member.db_in_use_bytes for member in serving)
+    last = seen.compacted
+    due = (
+        newest - last.revision >= limits.history_revisions
+        or in_use_bytes - last.in_use_bytes >= limits.history_bytes
+        or seen.now - last.at >= limits.history_s
+        or bool(full(seen.members))
+    )
+    return [Compact(newest)] if due and newest > last.revision else []
+
+
+def _disarming(seen: Seen, limits: Limits) -> list[Step]:
+    serving = [member for member in seen.members if member.healthy]
+    if not serving or seen.quota_bytes is None:
+        return []
+    if max(member.db_size_bytes for member in serving) >= limits.disarm_share * seen.quota_bytes:
+        return []
+    return [Disarm(serving[0].address, alarm) for alarm in full(seen.members)]
+
+
+def _off_the_primary(seen: Seen) -> list[Step]:
+    """One lost node should not cost the primary database and the journal's leader at once."""
+    leader = _leader(seen)
+    if leader is None or leader.host != seen.primary_host:
+        return []
+    return _move(seen, leader, "the primary database is on its node")
+
+
+def _defragmentation(seen: Seen, limits: Limits) -> list[Step]:
+    """Followers first. The leader hands over before: while its file is written anew it can lead nobody."""
+    wasteful = [member for member in seen.members if _is_wasteful(member, seen, limits)]
+    leader = _leader(seen)
+    if not wasteful or leader is None:
+        return []
+    followers = [member for member in wasteful if member is not leader]
+    return [Defragment(followers[0])] if followers else _move(seen, leader, "its file is to be defragmented")
+
+
+def _is_wasteful(member: MemberStatus, seen: Seen, limits: Limits) -> bool:
+    large = member.db_size_bytes > limits.defragment_bytes or bool(full(seen.members))
+    free_bytes = member.db_size_bytes - member.db_in_use_bytes
+    return large and free_bytes > limits.free_share * member.db_size_bytes and member.address not in seen.resting
+
+
+def _leader(seen: Seen) -> MemberStatus | None:
+    """The leader, where all agree on it."""
+    leaders = {member.leader_id for member in seen.members}
+    return next((member for member in seen.members if member.is_leader and leaders == {member.member_id}), None)
+
+
+def _move(seen: Seen, leader: MemberStatus, why: str) -> list[Step]:
+    """To the follower that is furthest, never to the primary's node."""
+    able = [member for member in seen.members if member is not leader and member.host != seen.primary_host]
+    return [MoveLeader(leader, max(able, key=lambda member: member.revision), why)] if able else []
