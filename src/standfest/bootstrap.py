@@ -16,6 +16,7 @@ from standfest.catalogue.snapshot import Catalogue
 from standfest.catalogue.snapshot_file import SnapshotFile
 from standfest.clients.etcd import client_tls
 from standfest.clients.etcd_kv import EtcdStore
+from standfest.clients.etcd_maintenance import EtcdMaintenance
 from standfest.domain.agreement import Merchant
 from standfest.errors import StandfestError
 from standfest.intake.audit.auditor import CONNECTIONS_MAX as AUDIT_CONNECTIONS
@@ -23,12 +24,14 @@ from standfest.intake.audit.auditor import Auditor
 from standfest.intake.audit.entries import JournalEntries
 from standfest.intake.audit.report import AuditFigures
 from standfest.intake.drain import Drainer, forget_synthetic
-from standfest.intake.figures import DrainFigures, IntakeFigures
+from standfest.intake.figures import DrainFigures, IntakeFigures, UpkeepFigures
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
+from standfest.intake.journal_size import watch_size
 from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import Signer
 from standfest.intake.synthetic import Synthetic
+from standfest.intake.upkeep import JournalUpkeep
 from standfest.interfaces.api.app import create_app
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.server import listen, serve
@@ -151,8 +154,8 @@ def database(configuration: Configuration) -> Database:
 
 
 @contextlib.asynccontextmanager
-async def journal_store(section: _Journal) -> AsyncIterator[EtcdStore]:
-    """The journal's etcd, for as long as the block lasts.
+async def journal_etcd(section: _Journal) -> AsyncIterator[tuple[EtcdStore, EtcdMaintenance]]:
+    """The journal's etcd as a store and as members, for as long as the block lasts.
 
     Raises:
         ConfigurationUnusable: a file of a certificate cannot be read, or is not one.
@@ -163,7 +166,7 @@ async def journal_store(section: _Journal) -> AsyncIterator[EtcdStore]:
         raise ConfigurationUnusable(f"the journal's certificates: {error}; `standfest up` writes them anew") from error
     connector = aiohttp.TCPConnector(limit=JOURNAL_CONNECTIONS_MAX, keepalive_timeout=JOURNAL_KEEP_ALIVE_S)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
-        yield EtcdStore(session, section.members, tls)
+        yield EtcdStore(session, section.members, tls), EtcdMaintenance(session, section.members, tls)
 
 
 async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
@@ -190,7 +193,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for pool in (reads, orders, catalogue_reads):
             stack.push_async_callback(pool.close)
-        store = await stack.enter_async_context(journal_store(configuration.journal))
+        store, maintenance = await stack.enter_async_context(journal_etcd(configuration.journal))
         receipts = await stack.enter_async_context(receipt_log(configuration.receipts.directory, configuration.service))
         journal = Journal(store, configuration.journal.size_max_bytes)
         intake = Intake(orders, journal, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX)
@@ -207,7 +210,8 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             keep_receipt=receipts.append,
             collectors=(IntakeFigures(intake, synthetic),),
         )
-        await stack.enter_async_context(_running(stop, catalogue.run(), intake.run(), synthetic.run()))
+        size = watch_size(journal, maintenance, configuration.journal.members[0])
+        await stack.enter_async_context(_running(stop, catalogue.run(), intake.run(), synthetic.run(), size))
         await serve(create_app(services), listener, stop)
 
 
@@ -254,12 +258,14 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
         drain_pool = pool.beside(connections_max=WORKER_CONNECTIONS)
         for each in (pool, drain_pool):
             stack.push_async_callback(each.close)
-        store = await stack.enter_async_context(journal_store(configuration.journal))
+        store, maintenance = await stack.enter_async_context(journal_etcd(configuration.journal))
         drainer = Drainer(drain_pool, Journal(store, configuration.journal.size_max_bytes))
+        upkeep = JournalUpkeep(store, maintenance, configuration.node, lambda: drain_pool.primary)
         registry.register(DrainFigures(drainer))
+        registry.register(UpkeepFigures(upkeep))
         await stack.enter_async_context(status_pages(registry, address.address, address.port))
         await stack.enter_async_context(_running(stop, forget_synthetic(pool)))
-        await asyncio.gather(work(pool, backorders, stop), drainer.run(stop))
+        await asyncio.gather(work(pool, backorders, stop), drainer.run(stop), upkeep.run(stop))
 
 
 async def serve_audit(configuration: Configuration, stop: asyncio.Event) -> None:
@@ -275,7 +281,7 @@ async def serve_audit(configuration: Configuration, stop: asyncio.Event) -> None
     async with contextlib.AsyncExitStack() as stack:
         pool = database(configuration).beside(connections_max=AUDIT_CONNECTIONS)
         stack.push_async_callback(pool.close)
-        store = await stack.enter_async_context(journal_store(configuration.journal))
+        store, _ = await stack.enter_async_context(journal_etcd(configuration.journal))
         journal = JournalEntries(Journal(store, configuration.journal.size_max_bytes))
         auditor = Auditor(configuration.node, configuration.receipts.directory, pool, journal)
         registry.register(AuditFigures(auditor.report))

@@ -10,6 +10,7 @@ from standfest.intake.drain import Drainer
 from standfest.intake.intake import Intake
 from standfest.intake.paths import Path
 from standfest.intake.synthetic import Synthetic
+from standfest.intake.upkeep import JournalUpkeep
 
 
 class IntakeFigures(Collector):
@@ -38,6 +39,27 @@ class IntakeFigures(Collector):
             yield GaugeMetricFamily(
                 "standfest_synthetic_accepted_seconds", "Time the last one took to be accepted", synthetic.last_s
             )
+
+
+class UpkeepFigures(Collector):
+    """Of a worker: the journal's members as they were last seen."""
+
+    def __init__(self, upkeep: JournalUpkeep) -> None:
+        self._upkeep = upkeep
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they are now."""
+        health, done = self._upkeep.health, self._upkeep.done
+        yield GaugeMetricFamily("standfest_journal_members_healthy", "Members that reach a quorum", health.healthy)
+        yield GaugeMetricFamily("standfest_journal_has_leader", "1 while it has one", float(health.leader is not None))
+        yield GaugeMetricFamily("standfest_journal_size_bytes", "The largest member's file", health.size_bytes)
+        yield GaugeMetricFamily("standfest_journal_in_use_bytes", "What of it is in use", health.in_use_bytes)
+        yield GaugeMetricFamily("standfest_journal_alarms", "Alarms that etcd has raised", len(health.alarms))
+        steps = CounterMetricFamily("standfest_journal_upkeep_steps", "What was done for it", labels=["step"])
+        for step, count in done.steps.items():
+            steps.add_metric([step], count)
+        yield steps
+        yield CounterMetricFamily("standfest_journal_upkeep_failures", "Steps and rounds that failed", done.failures)
 
 
 class DrainFigures(Collector):
