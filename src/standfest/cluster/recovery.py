@@ -19,7 +19,7 @@ from standfest.clients.asking import UnreachableError
 from standfest.cluster.bringup import Plan, bring_up, start_programs, write_configuration
 from standfest.cluster.etcd_log import read_end
 from standfest.cluster.handle import Cluster
-from standfest.cluster.holds import node_is_held
+from standfest.cluster.holds import node_is_held, release
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, services_of
 from standfest.cluster.processes import processes_of
@@ -83,6 +83,7 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
         NotReadyError: something did not come up; it may be repeated.
     """
     done = Recovered(alone=await needs_to_stand_alone(cluster, survivor))
+    _release(cluster.node_home(survivor))
     if done.alone:
         progress.doing(f"stopping {survivor.name}")
         await shut_down(cluster, survivor, _stop_stages(cluster, survivor))
@@ -100,6 +101,13 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
     return done
 
 
+def _release(home: NodeHome) -> None:
+    """What a cluster rests on is not held on the node from which it is to serve."""
+    release(home)
+    for kind in (Kind.ETCD, Kind.JOURNAL, Kind.PATRONI):
+        release(home, kind.value)
+
+
 async def _join(cluster: Cluster, node: Node, survivor: Node, plan: Plan, progress: Progress) -> bool:
     """Bring an empty node into both etcd clusters; False where it was in both."""
     home = cluster.node_home(node)
@@ -108,8 +116,7 @@ async def _join(cluster: Cluster, node: Node, survivor: Node, plan: Plan, progre
         return False
     write_configuration(cluster, node, plan.files[node.name])
     await ensure_supervisor(cluster, node, plan.binaries)
-    for store in empty:
-        await join(cluster, node, store, survivor, plan, progress)
+    await asyncio.gather(*(join(cluster, node, store, survivor, plan, progress) for store in empty))
     return True
 
 

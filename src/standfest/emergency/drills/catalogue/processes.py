@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import resource
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOU
 OUT_OF_ROTATION_S_MAX = 1.0
 """Within it no door may send anything more to a frozen API process."""
 POLL_S = 0.02
+CONNECT_TIMEOUT_S = 0.5
 FILES_SPARE = 2
 """Files that a process may still open: enough to go on, too few for a connection a request."""
 
@@ -67,19 +69,42 @@ async def api_frozen(stage: Stage) -> Proof:
 
 
 async def descriptors_exhausted(stage: Stage) -> Proof:
-    """An API process may open no more files than it has: it takes no connection that it does not have yet."""
+    """An API process may open no more files than it has, and strangers' idle connections take what becomes free."""
     target = await stage.target(_nodes(stage)[0], "api")
-    refused = await answered_5xx(stage)
+    service = find_service(stage.cluster.topology, f"{target.node}/{target.service}")
+    answered = await answered_5xx(stage)
     stage.begin("an API process has no file descriptors left", target=str(target))
-    with _files_limited(target.process) as limit:
+    exhausted = looks = 0
+    with _files_limited(target.process) as limit, contextlib.ExitStack() as strangers:
 
         async def missing() -> str:
-            return "" if processes.is_running(target.process) else f"{target} has ended"
+            nonlocal exhausted, looks
+            if not processes.is_running(target.process):
+                return f"{target} has ended"
+            for _ in range(limit - _open_files(target.process)):
+                await asyncio.to_thread(_connect_idle, service.address, strangers)
+            looks += 1
+            exhausted += _open_files(target.process) >= limit
+            return ""
 
         await stage.hold(missing)
-        left = limit - _open_files(target.process)
-    stage.also["no 5xx"] = await answered_5xx(stage) == refused
-    return {"limited": str(target), "files_max": limit, "files_left": left, "held_s": stage.hold_s}
+    if not exhausted:
+        raise FaultFailed(f"{target} always had files left: nothing was exhausted")
+    stage.also["no 5xx"] = await answered_5xx(stage) == answered
+    return {
+        "limited": str(target),
+        "files_max": limit,
+        "looks": looks,
+        "exhausted_in": exhausted,
+        "held_s": stage.hold_s,
+    }
+
+
+def _connect_idle(address: str, kept: contextlib.ExitStack) -> None:
+    host, _, port = address.rpartition(":")
+    # One that is refused or broken off is as good: then there is no file left.
+    with contextlib.suppress(OSError):
+        kept.enter_context(socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S))
 
 
 @contextlib.contextmanager

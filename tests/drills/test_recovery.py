@@ -1,0 +1,116 @@
+"""The way back when two nodes are gone for good, on a whole cluster: what the survivor holds is all there."""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from standfest.clients.attempts import Acknowledged
+from standfest.clients.orders import OrdersClient
+from tests.support.cluster import LocalCluster, start_cluster
+
+SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write")
+SKU = "SURVIVES"
+DIRECT, JOURNALLED = 5, 5
+DRAINED_TIMEOUT_S = 60.0
+POLL_S = 0.2
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """A cluster of its own: its nodes are destroyed."""
+    with start_cluster() as cluster:
+        yield cluster
+
+
+def client_of(cluster: LocalCluster, key: str) -> OrdersClient:
+    """A client that knows both doors."""
+    return OrdersClient([f"http://{door.address}:{door.port}" for door in cluster.topology.doors], key)
+
+
+def order() -> Mapping[str, Any]:
+    """An order of one piece."""
+    ship_to = {"name": "Ada", "street": "Weg 1", "postal_code": "10115", "city": "Berlin", "country": "DE"}
+    line = {"sku": SKU, "quantity": "1"}
+    return {"customer": {"name": "Ada"}, "ship_to": ship_to, "currency": "EUR", "lines": [line]}
+
+
+async def prepare(client: OrdersClient) -> None:
+    """One product with enough stock."""
+    product = {
+        "sku": SKU,
+        "name": {"de": "Bleibt", "en": "Stays"},
+        "unit": "piece",
+        "unit_decimals": 0,
+        "net_price": "1.00",
+        "tax_class": "standard",
+        "active": True,
+        "stock_policy": "tracked",
+    }
+    assert isinstance(await client.put_products([product]), Acknowledged)
+    assert isinstance(await client.put_stock([{"sku": SKU, "on_hand": "100"}]), Acknowledged)
+
+
+async def place(client: OrdersClient, first: int, count: int, status: int) -> dict[str, str]:
+    """Places orders one after the other, each answered with `status`; ids by key."""
+    ids = {}
+    for key in (f"survives-{number}" for number in range(first, first + count)):
+        outcome = await client.place(order(), key)
+        assert isinstance(outcome, Acknowledged)
+        assert outcome.status == status, outcome.body
+        ids[key] = str(outcome.body["id"])
+    return ids
+
+
+async def until_all_confirmed(client: OrdersClient, ids: Mapping[str, str]) -> None:
+    """Waits until each order is confirmed, and asserts that a repeat finds the same one."""
+    deadline = time.monotonic() + DRAINED_TIMEOUT_S
+    for key, order_id in ids.items():
+        while (status := (await client.order(order_id)).body.get("status")) != "confirmed":
+            assert time.monotonic() < deadline, f"{order_id} is {status}"
+            await asyncio.sleep(POLL_S)
+        again = await client.place(order(), key)
+        assert isinstance(again, Acknowledged)
+        assert again.body["id"] == order_id
+
+
+def test_one_node_is_enough_to_lose_nothing_that_it_holds(cluster: LocalCluster) -> None:
+    """Two nodes are destroyed: recover refuses while they have disks, then serves again with every order that the
+    survivor's database or journal holds, and two new nodes join."""
+    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    key = str(json.loads(cluster.succeed("client", "add", "survivor", *scopes, "--json"))["key"])
+    primary = cluster.primary()
+    # The second standby, of which the others go down first, never sees the orders that only the journal takes.
+    other, survivor = (node.name for node in cluster.topology.nodes if node.name != primary)
+
+    async def orders() -> dict[str, str]:
+        async with client_of(cluster, key) as client:
+            await prepare(client)
+            ids = await place(client, 0, DIRECT, 201)
+            await asyncio.to_thread(cluster.succeed, "service", "stop", f"{other}/postgres", "--crash")
+            await asyncio.to_thread(cluster.succeed, "service", "stop", f"{survivor}/postgres", "--crash")
+            return ids | await place(client, DIRECT, JOURNALLED, 202)
+
+    ids = asyncio.run(orders())
+    for lost in (primary, other):
+        cluster.succeed("node", "stop", lost, "--crash")
+    refused = cluster.run("recover", survivor, "--yes")
+    assert refused.returncode == 1
+    assert "not lost for good" in refused.stderr
+    for lost in (primary, other):
+        shutil.rmtree(cluster.home / "nodes" / lost)
+    told = json.loads(cluster.succeed("recover", survivor, "--yes", "--json", codes=(0, 1)))
+    assert told["alone"] is True
+    assert set(told["joined"]) == {primary, other}
+    cluster.until_well()
+    cluster.assert_protected()
+
+    async def check() -> None:
+        async with client_of(cluster, key) as client:
+            await until_all_confirmed(client, ids)
+
+    asyncio.run(check())
