@@ -23,6 +23,8 @@ COMMANDS = {
     "replay": "standfest.cli.replay:replay",
     "demo": "standfest.cli.demo:demo",
     "drill": "standfest.cli.drill:drill",
+    "audit": "standfest.cli.audit:audit",
+    "receipt": "standfest.cli.receipt:receipt",
     "serve": "standfest.cli.serve:serve",
 }
 """Command to `module:object`. A module is imported when its command is used, so that each starts quickly."""

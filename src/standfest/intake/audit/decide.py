@@ -22,6 +22,8 @@ from standfest.intake.audit.model import Agreement, Entry, Flaw, StoredOrder
 from standfest.intake.entries import EntryBroken, EntryTooNew
 from standfest.intake.receipts import Receipt
 
+ID_VERSION = 8
+"""Of the UUIDs that intake makes (domain/identity.py)."""
 AGREED_AGAIN = "order.agreed_again"
 _CONFLICT = "order.conflict"
 
@@ -62,7 +64,7 @@ def judge_order(stored: StoredOrder, acknowledged: bool = False) -> tuple[Flaw, 
 
     Args:
         stored: the order.
-        acknowledged: a receipt speaks of this very id: then a foreign id means that the row was altered, not doubled.
+        acknowledged: a receipt speaks of this very id, so intake made it.
     """
     return (*_identity(stored, acknowledged), *_chain(stored), *_content(stored), *_status(stored))
 
@@ -80,12 +82,10 @@ def _identity(stored: StoredOrder, acknowledged: bool) -> Iterator[Flaw]:
     key = _key_of(stored)
     if key is not None and key.isascii() and order_id(stored.client_id, key, stored.request_hash) == stored.order_id:
         return
-    if acknowledged:
+    if acknowledged or stored.order_id.version == ID_VERSION:
         yield Flaw("altered", "client, key or request hash is not what the order's id was made of")
     else:
-        yield Flaw(
-            "doubled", "the order's id does not follow from its client, key and request hash: intake wrote no such"
-        )
+        yield Flaw("doubled", "its id is none that intake makes: somebody else wrote this order")
 
 
 def _key_of(stored: StoredOrder) -> str | None:

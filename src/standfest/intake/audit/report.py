@@ -32,7 +32,8 @@ class Report(msgspec.Struct, frozen=True):
     acknowledged: int
     """Receipts that were read."""
     found: int
-    """Receipts whose order was found, in the database or in the journal, as it was acknowledged."""
+    """Receipts whose order was found, in the database or in the journal, with the content hash that was acknowledged.
+    Whether the rows of an order still give that hash is looked at by the node that goes over all orders: `altered`."""
     waiting: int
     """Receipts among them whose order is in the journal still."""
     missing: int

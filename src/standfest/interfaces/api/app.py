@@ -9,7 +9,17 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from standfest.interfaces.api import cancellations, changes, health, openapi, order_lists, orders, products, stock
+from standfest.interfaces.api import (
+    cancellations,
+    changes,
+    health,
+    openapi,
+    order_lists,
+    orders,
+    products,
+    receipt_key,
+    stock,
+)
 from standfest.interfaces.api.authentication import authenticate
 from standfest.interfaces.api.catalogue_figures import CatalogueFigures
 from standfest.interfaces.api.edge import Edge
@@ -24,6 +34,7 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     orders.read_order,
     orders.read_order_events,
     orders.read_order_receipt,
+    receipt_key.read_receipt_key,
     order_lists.find_orders,
     cancellations.cancel_order,
     products.list_products,

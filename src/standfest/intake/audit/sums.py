@@ -1,0 +1,71 @@
+"""What the auditors of all nodes say, added up."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from standfest.intake.audit.model import FLAW_KINDS, FlawKind
+from standfest.intake.audit.report import FINDINGS_SHOWN, FindingReport, Report
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """The cluster's receipts and orders. Sums count receipts; an order that two nodes found wrong counts once."""
+
+    nodes: int
+    """That answered."""
+    acknowledged: int
+    found: int
+    waiting: int
+    missing: int
+    doubled: int
+    altered: int
+    unknown: int
+    damaged: int
+    lag_s: float
+    """The largest."""
+    receipts_unaudited_bytes: int
+    receipts_kept_bytes: int
+    receipts_pass_age_s: float
+    """The largest."""
+    orders_pass_age_s: float | None
+    """Of the node that goes over all orders; None while none does."""
+    orders_unaudited: int
+    silent: list[str]
+    """Nodes that did not answer, each with the reason: of their receipts nothing is known."""
+    findings: list[FindingReport]
+
+    @property
+    def well(self) -> bool:
+        """Whether all is as it was acknowledged, and every node says so."""
+        wrong = (self.missing, self.doubled, self.altered, self.unknown, self.damaged, len(self.silent))
+        return not any(wrong)
+
+
+def add_up(reports: Sequence[Report], silent: Sequence[str] = ()) -> Sums:
+    """The sums of at least one report."""
+    findings = {(finding.order_id, finding.kind): finding for report in reports for finding in report.findings}
+    counts = Counter(kind for _, kind in findings)
+    ages = [report.orders_pass_age_s for report in reports if report.orders_pass_age_s is not None]
+    return Sums(
+        nodes=len(reports),
+        acknowledged=sum(report.acknowledged for report in reports),
+        found=sum(report.found for report in reports),
+        waiting=sum(report.waiting for report in reports),
+        **{kind: counts[kind] + _not_shown(reports, kind) for kind in FLAW_KINDS},
+        unknown=sum(report.unknown for report in reports),
+        damaged=sum(report.damaged for report in reports),
+        lag_s=max(report.lag_s for report in reports),
+        receipts_unaudited_bytes=sum(report.receipts_unaudited_bytes for report in reports),
+        receipts_kept_bytes=sum(report.receipts_kept_bytes for report in reports),
+        receipts_pass_age_s=max(report.receipts_pass_age_s for report in reports),
+        orders_pass_age_s=min(ages) if ages else None,
+        orders_unaudited=sum(report.orders_unaudited for report in reports),
+        silent=list(silent),
+        findings=list(findings.values())[:FINDINGS_SHOWN],
+    )
+
+
+def _not_shown(reports: Sequence[Report], kind: FlawKind) -> int:
+    """Orders that reports count and do not name."""
+    return sum(getattr(report, kind) - sum(finding.kind == kind for finding in report.findings) for report in reports)

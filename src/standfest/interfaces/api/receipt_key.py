@@ -1,0 +1,22 @@
+"""The key that receipts are checked with."""
+
+from litestar.types import ASGIApp
+
+from standfest.intake.receipt_check import PublicKeyDocument, public_key_document
+from standfest.interfaces.api.answers import answer
+from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, route, services_of
+
+
+@route(
+    "GET",
+    "/v1/receipts/key",
+    Operation(
+        id="readReceiptKey",
+        summary="Read the public key that signed receipts are checked with",
+        scopes=PUBLIC,
+        answers={200: Content("The key", PublicKeyDocument)},
+    ),
+)
+async def read_receipt_key(request: ApiRequest) -> ASGIApp:
+    """`GET /v1/receipts/key`."""
+    return answer(public_key_document(services_of(request.scope).signer.public_key))
