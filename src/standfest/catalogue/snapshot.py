@@ -141,6 +141,10 @@ class Catalogue:
             self._unanswered = True
         return any(future.result() for future in done)
 
+    def refresh_soon(self) -> None:
+        """Asks for a refresh and does not wait: something is known to have changed."""
+        self._asked.set()
+
     async def run(self) -> None:
         """Begins with what is on disk and refreshes about every second, sooner where `refresh_now` asks.
 

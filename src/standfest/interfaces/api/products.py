@@ -147,6 +147,7 @@ async def put_products(request: ApiRequest) -> ASGIApp:
     wanted = [_new(product, f"/products/{index}") for index, product in enumerate(body.products)]
     async with services.database.write(services.limits.write_deadline_s) as connection:
         result = await put_many(connection, wanted, datetime.datetime.now(datetime.UTC))
+    services.catalogue.refresh_soon()
     return answer(PutAnswer(result.changed, result.unchanged))
 
 
@@ -224,6 +225,7 @@ async def put_product(request: ApiRequest) -> ASGIApp:
         if after is None:
             raise not_found(f"there is no product {sku}")
         require_single_step(version, after.version, changed=bool(result.changed))
+    services.catalogue.refresh_soon()
     headers = {"ETag": etag(after.version)}
     return answer(product_answer(after), status=200 if before else 201, headers=headers)
 
