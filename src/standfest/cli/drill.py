@@ -64,11 +64,11 @@ def drill_list(as_json: bool) -> None:
     "run",
     epilog="""\b
 Examples:
-  standfest drill run primary-crash
+  standfest drill run primary-crash standby-dead
   standfest drill run all --json > results.json
   standfest drill run node-freezes --here --rate 50""",
 )
-@click.argument("name", metavar="NAME|all")
+@click.argument("names", metavar="NAME...|all", nargs=-1, required=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(3, 3600),
@@ -86,14 +86,20 @@ Examples:
 )
 @as_json
 def drill_run(
-    name: str, seconds: float, rate: float, hold: float | None, here: bool, network: str | None, as_json: bool
+    names: tuple[str, ...],
+    seconds: float,
+    rate: float,
+    hold: float | None,
+    here: bool,
+    network: str | None,
+    as_json: bool,
 ) -> None:
-    """Run one drill, or all of them one after the other.
+    """Run drills by their names, or all of them, one after the other.
 
     Exit code 0: every fault happened, and no order was lost, doubled, altered or failed. 1: something of it is not so,
     or the cluster was not well again afterwards. What a drill did to the cluster is undone however it ends.
     """
-    drills = find(name)
+    drills = [drill for name in names for drill in find(name)]
     home = Home.default()
     home.create()
     course = _Course(home, drills, seconds, rate, hold, Console(stderr=True))

@@ -61,6 +61,11 @@ class RunningTraffic:
             await asyncio.sleep(POLL_S)
 
     @property
+    def pid(self) -> int:
+        """Of the process that sends."""
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         """Whether the process sends no more."""
         return self._process.returncode is not None

@@ -7,6 +7,8 @@ import asyncio
 import json
 from pathlib import Path
 
+from standfest.clients.etcd_errors import EtcdError, EtcdFull
+from standfest.clients.etcd_kv import EtcdStore, Put, Txn
 from standfest.clients.etcd_maintenance import NO_SPACE, EtcdMaintenance, MemberStatus
 from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.home import Home, NodeHome, write_private
@@ -22,6 +24,8 @@ from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOU
 QUOTA_BYTES = 4096
 """Less than the file of a journal in which nothing is."""
 EXCERPT_MAX = 5
+PROBE = b"drill/full"
+"""Nobody's key: it is only there where the journal was not full."""
 
 
 async def journal_full(stage: Stage) -> Proof:
@@ -38,13 +42,10 @@ async def journal_full(stage: Stage) -> Proof:
             write_private(_kept(home), settings)
             write_private(config, json.dumps(json.loads(settings) | {"quota-backend-bytes": QUOTA_BYTES}))
             await _restart(cluster, node)
-        # Nobody has to fill it: the synthetic order, which goes there each second, finds it full.
+        # Nobody has to fill it. Its upkeep takes the alarm back, and the next write raises it again.
+        await stage.until("the journal to be full", lambda: _takes_more(cluster), CONDITION_TIMEOUT_S)
         await stage.until("the journal to say that it is full", lambda: _unalarmed(cluster), CONDITION_TIMEOUT_S)
-
-        async def missing() -> str:
-            return await _unalarmed(cluster)
-
-        await stage.hold(missing)
+        await stage.hold(lambda: _takes_more(cluster))
         verdict = (await stage.status())["verdict"]
         stage.also["can_lose_a_node turns false"] = not verdict["can_lose_a_node"]
         stage.also["reasons while it was full"] = list(verdict["reasons"])[:EXCERPT_MAX]
@@ -81,6 +82,20 @@ async def _restart(cluster: Cluster, node: Node) -> None:
         return (await members.member_status(cluster.journal(node).address, ANSWER_S)).reason
 
     await until(f"{node.name}/journal", missing, RELEASE_TIMEOUT_S, Silent())
+
+
+async def _takes_more(cluster: Cluster) -> str:
+    """Why the journal does not count as full: it takes a write; empty where it refuses one for want of space."""
+    store = EtcdStore(
+        cluster.asker.session, [cluster.journal(node).address for node in cluster.topology.nodes], cluster.tls
+    )
+    try:
+        await store.txn(Txn((), (Put(PROBE, b""),)), ANSWER_S)
+    except EtcdFull:
+        return ""
+    except EtcdError as error:
+        return str(error)
+    return "it takes writes"
 
 
 async def _unalarmed(cluster: Cluster) -> str:
