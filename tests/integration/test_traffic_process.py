@@ -41,8 +41,7 @@ async def test_it_sends_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert not api.orders
         running.go()
         await running.first_acknowledged(DEADLINE_S)
-        while running.counts["ok"] < ORDERS:
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(until, lambda: running.counts["ok"] >= ORDERS)
         await running.finish()
     history = load(path)
     assert history.gaps == []
@@ -81,11 +80,10 @@ async def test_what_cannot_be_sold_is_not_sent(tmp_path: Path) -> None:
 async def test_a_sender_that_dies_is_noticed(tmp_path: Path) -> None:
     """A sender that is killed, as the kernel does when memory runs out, leaves a history that proves nothing."""
     path = tmp_path / "drill.jsonl"
-    async with serving(FakeApi()) as doors, asyncio.timeout(DEADLINE_S):
-        async with traffic(given(doors, path)) as running:
-            running.go()
-            await running.first_acknowledged(DEADLINE_S)
-            os.kill(running.pid, signal.SIGKILL)
-            with pytest.raises(TrafficBroke, match="ended with -9"):
-                await running.finish()
+    async with serving(FakeApi()) as doors, asyncio.timeout(DEADLINE_S), traffic(given(doors, path)) as running:
+        running.go()
+        await running.first_acknowledged(DEADLINE_S)
+        os.kill(running.pid, signal.SIGKILL)
+        with pytest.raises(TrafficBroke, match="ended with -9"):
+            await running.finish()
     assert load(path).gaps

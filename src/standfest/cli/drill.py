@@ -16,7 +16,7 @@ from rich.table import Table
 from standfest.cli.drill_progress import DrillProgress
 from standfest.cli.grounds import grounds_in, history_file, isolated, new_run, start_guard
 from standfest.cli.home import existing_home
-from standfest.cli.output import as_json, print_json, progress
+from standfest.cli.output import as_json, print_json
 from standfest.cli.own_client import DRILL
 from standfest.cluster.home import Home, write_private
 from standfest.emergency.drills.catalogue import DRILLS, find
@@ -122,11 +122,10 @@ async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | No
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with progress() as steps:
-        where: AbstractAsyncContextManager[Grounds]
-        where = grounds_in(*existing_home(), DRILL) if here else isolated(course.home, guard, network, DRILL, steps)
-        async with where as grounds:
-            return await course.run(grounds, guard)
+    where: AbstractAsyncContextManager[Grounds]
+    where = grounds_in(*existing_home(), DRILL) if here else isolated(course.home, guard, network, DRILL)
+    async with where as grounds:
+        return await course.run(grounds, guard)
 
 
 class _Course:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from standfest.cli.cluster import prepare_home, start_cluster
 from standfest.cli.home import rendered
+from standfest.cli.output import progress
 from standfest.cli.own_client import own_key
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
@@ -22,7 +23,6 @@ from standfest.cluster.processes import processes_of
 from standfest.cluster.takedown import take_down
 from standfest.cluster.topology import Door, Node, Topology
 from standfest.cluster.topology_file import read_topology, render_topology
-from standfest.cluster.waiting import Progress
 from standfest.emergency.drills.guard import Guard
 from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
@@ -78,13 +78,11 @@ async def grounds_in(home: Home, topology: Topology, client: str) -> AsyncIterat
 
 
 @contextlib.asynccontextmanager
-async def isolated(
-    parent: Home, guard: Guard, network: str | None, client: str, progress: Progress
-) -> AsyncIterator[Grounds]:
+async def isolated(parent: Home, guard: Guard, network: str | None, client: str) -> AsyncIterator[Grounds]:
     """A cluster of the drills' own below the home, at addresses of its own; down and gone when the block ends."""
     home = Home(parent.root / "drills" / "cluster")
     with Home(parent.root / "drills").locked():
-        await _remove(home, progress)
+        await _remove(home)
         with _network(network) as block:
             home.create()
             write_private(home.topology, render_topology(_topology(block)))
@@ -98,18 +96,19 @@ async def isolated(
                 async with grounds_in(home, topology, client) as grounds:
                     yield grounds
             finally:
-                await _remove(home, progress)
+                await _remove(home)
                 guard.drop(announced)
 
 
-async def _remove(home: Home, progress: Progress) -> None:
+async def _remove(home: Home) -> None:
     """Take down what runs there, an earlier drill's leavings too, and forget it."""
     if home.topology.exists():
         topology = read_topology(home.topology)
         if any(processes_of(home.node(node.name)) for node in topology.nodes):
             with home.locked():
                 async with connected(home, topology) as cluster:
-                    await take_down(cluster, progress)
+                    with progress() as steps:
+                        await take_down(cluster, steps)
     if home.root.exists():
         shutil.rmtree(home.root)
 
