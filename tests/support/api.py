@@ -125,6 +125,7 @@ def running_api(
     **limits: Any,
 ) -> Iterator[RunningApi]:
     """An API on `database` until the end of the block; its journal is `etcd`, or one that is shared."""
+    members = etcd or shared_journal()  # started by this thread: they die with the one that started them
     listener = listen(ADDRESS, 0)
     url = f"http://{ADDRESS}:{listener.getsockname()[1]}"
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, Edge, Services]] = Future()
@@ -136,7 +137,7 @@ def running_api(
             orders = pool.beside(DIRECT_FLIGHTS + 1)
             stack.push_async_callback(pool.close)
             stack.push_async_callback(orders.close)
-            journal = await stack.enter_async_context(open_journal(etcd or shared_journal()))
+            journal = await stack.enter_async_context(open_journal(members))
             catalogue = Catalogue(pool)
             intake = Intake(orders, journal, deadline_s=order_deadline_s, under_way_max=64)
             services = Services(
