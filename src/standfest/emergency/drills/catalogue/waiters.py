@@ -1,6 +1,7 @@
 """Drills on commits that wait for a standby which does not come: none of them may be acknowledged."""
 
 import asyncio
+import contextlib
 
 from standfest.emergency.drills import faults
 from standfest.emergency.drills.acknowledged import Span
@@ -56,21 +57,21 @@ async def crash_with_waiters(stage: Stage) -> Proof:
     gone, primary = await stage.primary()
     standbys = [node.name for node in stage.cluster.topology.nodes if node.name != primary.node]
     stage.begin("both standbys are held down, and the primary crashes with waiting commits", primary=str(primary))
-    async with standbys_deaf(stage):
-        waiting = await until_waiting(stage)
-        for node in standbys:
-            faults.kill(await stage.target(node, "postgres"))
+    async with contextlib.AsyncExitStack() as held:
+        async with standbys_deaf(stage):
+            waiting = await until_waiting(stage)
+            # Killed while they stand still: nothing of what waits reaches them in their last moment.
+            await held.enter_async_context(stage.held_service(*(f"{node}/postgres" for node in standbys)))
         span = Span(stage)
-        async with stage.held_service(*(f"{node}/postgres" for node in standbys)):
-            faults.kill(primary)
+        faults.kill(primary)
 
-            async def missing() -> str:
-                again = faults.having_role(await stage.status(), "postgres", "primary")
-                return "" if again and again[0].process != primary.process else "no PostgreSQL is primary again"
+        async def missing() -> str:
+            again = faults.having_role(await stage.status(), "postgres", "primary")
+            return "" if again and again[0].process != primary.process else "no PostgreSQL is primary again"
 
-            await stage.until("the primary to be back, alone", missing, CONDITION_TIMEOUT_S)
-            await stage.hold(_nothing)
-            span.end()
+        await stage.until("the primary to be back, alone", missing, CONDITION_TIMEOUT_S)
+        await stage.hold(_nothing)
+        span.end()
     back = await stage.writes_back(gone)
     if await stage.node_of(back.primary) != primary.node:
         raise FaultFailed(f"another node took over from {primary}: nothing showed rows that only it had")
