@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -83,7 +83,7 @@ async def isolated(parent: Home, guard: Guard, network: str | None, client: str)
     home = Home(parent.root / "drills" / "cluster")
     with Home(parent.root / "drills").locked():
         await _remove(home)
-        with _network(network) as block:
+        with free_network((network,) if network else NETWORKS) as block:
             home.create()
             write_private(home.topology, render_topology(_topology(block)))
             announced = guard.announce(
@@ -125,16 +125,16 @@ def _topology(network: str) -> Topology:
 
 
 @contextlib.contextmanager
-def _network(wanted: str | None) -> Iterator[str]:
-    """A block of addresses on which nothing listens, for this process alone."""
-    for network in (wanted,) if wanted else NETWORKS:
-        # A name in the abstract namespace is given back by the kernel, however this process ends.
+def free_network(networks: Sequence[str]) -> Iterator[str]:
+    """The first of these blocks of addresses on which no door listens, for this process alone; NoAddressesLeft."""
+    for network in networks:
         with contextlib.ExitStack() as stack:
+            # A name in the abstract namespace is given back by the kernel, however this process ends.
             mark = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
             try:
                 mark.bind(f"\0standfest-drill-{network}")
                 for port in DOOR_PORTS:
-                    stack.enter_context(socket.create_server((f"{network}.10", port), reuse_port=False)).close()
+                    socket.create_server((f"{network}.10", port)).close()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
@@ -142,6 +142,6 @@ def _network(wanted: str | None) -> Iterator[str]:
             yield network
             return
     raise NoAddressesLeft(
-        f"drills are being run at all of these addresses: {wanted or ', '.join(NETWORKS)}; wait for one to end, "
+        f"drills are being run at all of these addresses: {', '.join(networks)}; wait for one to end, "
         "or name another block with --network"
     )
