@@ -163,6 +163,15 @@ def test_without_a_key_nothing_is_sent_twice(doors: Doors) -> None:
     assert doors.attempts().total() - sum(seen.broken.values()) >= seen.statuses[201]
 
 
+def test_a_process_short_of_descriptors_sheds(doors: Doors) -> None:
+    """Where connections have taken all descriptors but the reserved ones, what comes over further ones is answered
+    429, what comes over the others is done, and the process stays in rotation."""
+    with doors.crowded(spare=4):
+        seen = send(doors, 1.5, rate=200, keyed=lambda number: number % 2 == 0)
+        assert set(seen.statuses) == {201, 429}
+        assert doors.states(1) == doors.states(2) == ["UP"] * 3
+
+
 def test_what_is_larger_than_a_buffer_is_not_sent_twice(doors: Doors) -> None:
     """A request that a door cannot keep breaks with its process, for the client to repeat, and a smaller one does
     not."""

@@ -19,12 +19,14 @@ from standfest.cluster.binaries import find_binaries
 from standfest.cluster.home import Home
 from standfest.cluster.secrets import Secrets
 from standfest.cluster.topology import Door, Node, Ports, Topology
+from standfest.interfaces.api.descriptors import RESERVED_SHARE
 from standfest.redundancy.haproxy import render_door
 from standfest.redundancy.site import Site
 from tests.support.postgres import wait_until
 
 START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 20.0
+DESCRIPTORS = 80
 
 
 class Doors:
@@ -72,6 +74,20 @@ class Doors:
                 victim.send_signal(number)
         if number is signal.SIGKILL:
             process.wait(END_TIMEOUT_S)
+
+    @contextlib.contextmanager
+    def crowded(self, spare: int) -> Iterator[None]:
+        """Strangers' idle connections take all descriptors of each API process but the reserved ones and `spare`."""
+        with contextlib.ExitStack() as strangers:
+            for number, node in enumerate(self.topology.nodes, start=1):
+                process = psutil.Process(self._processes[f"api-{number}"].pid)
+                before = process.rlimit(psutil.RLIMIT_NOFILE)
+                process.rlimit(psutil.RLIMIT_NOFILE, (DESCRIPTORS, before[1]))
+                strangers.callback(process.rlimit, psutil.RLIMIT_NOFILE, before)
+                for _ in range(DESCRIPTORS - DESCRIPTORS // RESERVED_SHARE - process.num_fds() - spare):
+                    address = (node.address, self.topology.ports.api)
+                    strangers.enter_context(socket.create_connection(address, timeout=START_TIMEOUT_S))
+            yield
 
     def ended(self, name: str) -> bool:
         """Whether the process is gone; its exit code must be 0."""

@@ -17,6 +17,9 @@ from standfest.interfaces.api.readiness import Readiness
 PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v1/health"})
 """Answered however many requests are in flight."""
 
+CROWDED = "standfest.crowded"
+"""In the scope of requests on a connection that took one of the last file descriptors."""
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SECURITY_HEADERS = [
@@ -80,11 +83,18 @@ class Edge:
             self._record(scope, status, time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> Problem | None:
-        if self._in_flight > self._in_flight_max and scope["path"] not in PROBES:
-            self._metrics.shed.inc()
+        if scope["path"] in PROBES:
+            return None
+        headers = {"Retry-After": "1"}
+        if self._in_flight > self._in_flight_max:
             detail = "too many requests are under way in this process; nothing was attempted"
-            return Problem("overloaded", detail, headers={"Retry-After": "1"})
-        return None
+        elif scope.get(CROWDED):
+            detail = "this process has too many connections; nothing was attempted"
+            headers["Connection"] = "close"
+        else:
+            return None
+        self._metrics.shed.inc()
+        return Problem("overloaded", detail, headers=headers)
 
     def _add_headers(self, scope: Scope, message: Message) -> None:
         headers = [*message.get("headers", ()), *_SECURITY_HEADERS]

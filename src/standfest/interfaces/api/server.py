@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import structlog
 import uvicorn
 
+from standfest.interfaces.api.descriptors import raise_limit
 from standfest.interfaces.api.edge import Edge
 from standfest.interfaces.api.wire import BoundedProtocol
 
 DRAIN_S = 1.5
-"""At least two of the doors' check intervals."""
+"""Several of the doors' check intervals: one answered check is enough for a door to send nothing more."""
 FINISH_S = 10
 """Longer than a request's own deadlines, so that nothing is cut off that could still end by itself."""
 _KEEP_ALIVE_S = 75
@@ -50,6 +51,7 @@ async def serve(
         drain_s: seconds to serve on, unready, before the listener is closed.
         finish_s: seconds that requests under way then have.
     """
+    raise_limit()
     server = _Server(_config(api, finish_s))
     drainer = asyncio.create_task(_drain(api, server, stop, drain_s))
     api.readiness.watch()

@@ -4,10 +4,13 @@ What is refused here never reaches the app. The doors bound the same; this holds
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from standfest.interfaces.api.descriptors import is_scarce
+from standfest.interfaces.api.edge import CROWDED, ASGIApp, Receive, Scope, Send
 from standfest.interfaces.api.problems import MEDIA_TYPE, Problem
 
 HEADER_BYTES_MAX = 32 * 1024
@@ -17,6 +20,9 @@ DISCARD_BYTES_MAX = 8 * 1024 * 1024
 is closed under it would take the answer with it."""
 HEADER_TIMEOUT_S = 10.0
 """From a connection's or request's first sign to the end of its headers; also for a body nobody waits for."""
+
+CROWDED_TIMEOUT_S = 1.0
+"""The same until the first sign of a request, where descriptors are scarce: who only connects is let go."""
 
 _REASONS = {400: b"Bad Request", 431: b"Request Header Fields Too Large"}
 
@@ -32,9 +38,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._alarm: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Gives the first request a time to arrive."""
+        """Gives the first request a time to arrive: little where the connection took one of the last descriptors."""
         super().connection_made(transport)  # type: ignore[arg-type]
-        self._set_alarm()
+        if is_scarce(transport.get_extra_info("socket").fileno()):
+            self.app = partial(_crowded, self.app)
+            self._set_alarm(CROWDED_TIMEOUT_S)
+        else:
+            self._set_alarm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the waiting."""
@@ -96,9 +106,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(head % values + body)
         self.transport.close()
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, seconds: float = HEADER_TIMEOUT_S) -> None:
         self._clear_alarm()
-        self._alarm = self.loop.call_later(HEADER_TIMEOUT_S, self._too_late)
+        self._alarm = self.loop.call_later(seconds, self._too_late)
 
     def _clear_alarm(self) -> None:
         if self._alarm is not None:
@@ -108,3 +118,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _too_late(self) -> None:
         if not self.transport.is_closing():
             self.transport.close()
+
+
+async def _crowded(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    scope[CROWDED] = True
+    await app(scope, receive, send)
