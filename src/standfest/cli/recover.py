@@ -85,6 +85,7 @@ def _say(done: Recovered, seen: Observation, name: str, as_json: bool) -> None:
         if done.alone:
             counted = ", ".join(f"{count} in {store}" for store, count in done.committed.items())
             click.echo(f"{name} was made the whole cluster; entries that count now, as it holds them: {counted}")
+            click.echo(f"entries that its journal held a moment ago, given to the database again: {done.brought_back}")
             click.echo(f"its etcd members as they were are in {done.kept}")
         click.echo(f"new in the cluster: {', '.join(done.joined) or 'nobody'}")
         for reason in verdict.reasons:

@@ -22,6 +22,7 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import node_is_held, release
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, services_of
+from standfest.cluster.journal_history import bring_back
 from standfest.cluster.processes import processes_of
 from standfest.cluster.stores import STORES, join, serves, stand_alone
 from standfest.cluster.supervision import ensure_supervisor, shut_down
@@ -52,6 +53,8 @@ class Recovered:
     """Copy of the survivor's two etcd data directories as they were."""
     committed: dict[str, int] = field(default_factory=dict)
     """Entries by etcd cluster that the survivor holds and did not know as acknowledged: they count now."""
+    brought_back: int = 0
+    """Entries that the journal held a moment ago: the databases that were to have them may be lost."""
     joined: list[str] = field(default_factory=list)
     """Nodes that were empty and belong to the cluster again."""
 
@@ -92,6 +95,9 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
         await ensure_supervisor(cluster, survivor, plan.binaries)
         for store in STORES:
             done.committed[store.kind.value] = await stand_alone(cluster, survivor, store, plan, progress)
+    if _is_last(cluster, survivor):
+        member = cluster.journal(survivor)
+        done.brought_back = await bring_back(cluster.asker.session, member.address, cluster.tls)
     await start_programs(cluster, [survivor], (Kind.PATRONI,))
     await until(f"the database on {survivor.name}", lambda: _promoted(cluster, survivor), plan.timeout_s, progress)
     for node in _others(cluster, survivor):
@@ -122,10 +128,9 @@ async def _join(cluster: Cluster, node: Node, survivor: Node, plan: Plan, progre
 
 async def _promoted(cluster: Cluster, survivor: Node) -> str:
     """Waits for a primary; asks for the survivor where no other node has a database that could vote or know more."""
-    others = _others(cluster, survivor)
     if any(await asyncio.gather(*(_is_primary(cluster, node) for node in cluster.topology.nodes))):
         return ""
-    if any(_has_database(cluster.node_home(node)) for node in others):
+    if not _is_last(cluster, survivor):
         return "no database is primary"
     patroni = cluster.patroni(survivor)
     try:
@@ -191,6 +196,11 @@ def _keep(home: NodeHome) -> Path:
 
 def _has_database(home: NodeHome) -> bool:
     return (home.postgres / "PG_VERSION").exists()
+
+
+def _is_last(cluster: Cluster, survivor: Node) -> bool:
+    """Whether no other node has a database."""
+    return not any(_has_database(cluster.node_home(node)) for node in _others(cluster, survivor))
 
 
 def _stop_stages(cluster: Cluster, node: Node) -> Sequence[Sequence[str]]:
