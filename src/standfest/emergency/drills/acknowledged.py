@@ -2,7 +2,9 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from standfest.emergency.drills.history import read_history
 from standfest.emergency.drills.stage import Stage
@@ -29,17 +31,21 @@ class Span:
 
     def placed(self) -> Counter[int]:
         """Orders acknowledged in the span, by HTTP status."""
-        until = time.monotonic() if self.ended_at is None else self.ended_at
-        found: Counter[int] = Counter()
-        for line in read_history(self.stage.history.path):
-            if line["op"] == "ok" and line["kind"] == "place" and self.began_at < line["t"] < until:
-                found[line["status"]] += 1
-        return found
+        return Counter(line["status"] for line in self._ended() if line["op"] == "ok" and line["kind"] == "place")
 
     def repeated(self) -> int:
-        """Submissions that ended in the span and took more than one attempt at a door, or were answered by no yes."""
+        """Submissions that ended in the span and took more than one attempt."""
+        return sum(line["attempts"] > 1 for line in self._ended())
+
+    def in_doubt(self) -> int:
+        """Submissions that ended in the span, an attempt of which was sent and brought no definite answer: 504, 502,
+        or a broken connection."""
+        return sum(line["ambiguous"] > 0 for line in self._ended())
+
+    def _ended(self) -> list[Mapping[str, Any]]:
         until = time.monotonic() if self.ended_at is None else self.ended_at
-        return sum(
-            line["op"] in ("ok", "fail", "unknown") and line["attempts"] > 1 and self.began_at < line["t"] < until
+        return [
+            line
             for line in read_history(self.stage.history.path)
-        )
+            if line["op"] in ("ok", "fail", "unknown") and self.began_at < line["t"] < until
+        ]
