@@ -17,7 +17,7 @@ from standfest.domain.events import broken_at
 from standfest.domain.orders import Order, content_hash, line_net, totals
 from standfest.domain.products import Product
 from standfest.intake.direct import Placement
-from standfest.intake.drain import Drainer
+from standfest.intake.drain import Drainer, _Ahead
 from standfest.intake.entries import encode_entry
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
@@ -228,11 +228,17 @@ async def test_drainers_at_once_make_one_order_of_an_entry(
     pear = stock_product(database, "pear", 1000)
     orders = [order(f"k{number}", (pear, 1)) for number in range(60)]
     await accept(journal, *orders)
-    entries = await journal.read(await journal.waiting(1000, 5), 5)
-    pairs = [(entry, each) for entry in entries for each in orders if each.order_id == entry.order_id]
-    assert len(pairs) == 60
-    drainers = [Drainer(pool, journal) for _ in range(4)]
-    await asyncio.gather(*(drainer._drain(pairs) for drainer in drainers))
+    names = await journal.waiting(1000, 5)
+    assert len(names) == 60
+    pairs = [
+        (entry, each) for entry in await journal.read(names, 5) for each in orders if each.order_id == entry.order_id
+    ]
+
+    async def drain_all(drainer: Drainer) -> None:
+        async with _Ahead(journal, []) as ahead:
+            await drainer._drain(pairs, ahead)
+
+    await asyncio.gather(*(drain_all(Drainer(pool, journal)) for _ in range(4)))
     assert query(database, "SELECT count(*), (SELECT sum(reserved) FROM stock) FROM orders") == [(60, 60)]
     assert (await journal.backlog(5)).count == 0
 

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import datetime
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -33,7 +34,7 @@ from standfest.storage.statements import statement
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
 
-LIST_MAX = 1_000
+LIST_MAX = 5_000
 BATCH_MAX = 100
 BATCH_LINES_MAX = 4_000
 IDLE_S = 0.15
@@ -53,6 +54,7 @@ _DEFECTS = (psycopg.Error, StandfestError, msgspec.MsgspecError)
 
 _log = structlog.get_logger(__name__)
 _Pair = tuple[Waiting, Order]
+_T = TypeVar("_T")
 
 
 class Drainer:
@@ -104,8 +106,7 @@ class Drainer:
         Raises:
             DatabaseUnavailable, OutcomeUnknown, EtcdError: the rest is for later.
         """
-        waiting = deque(await self._journal.waiting(LIST_MAX, _JOURNAL_DEADLINE_S))
-        if not waiting:
+        if not await self._journal.count(_JOURNAL_DEADLINE_S):
             return False
         # The transaction writes nothing and holds only the turn. A drainer that is frozen loses it: the server ends
         # transactions that stand idle.
@@ -115,12 +116,11 @@ class Drainer:
             if row is None or not row[0]:
                 return False
             drained = 0
-            while waiting:
-                names = [waiting.popleft() for _ in range(min(BATCH_MAX, len(waiting)))]
-                entries = await self._journal.read(names, _JOURNAL_DEADLINE_S)
-                for batch in _batches(await self._decode(entries)):
-                    drained += await self._drain(batch)
-                    await turn.execute("SELECT")
+            async with _Ahead(self._journal, await self._journal.waiting(LIST_MAX, _JOURNAL_DEADLINE_S)) as ahead:
+                async for entries in ahead:
+                    for batch in _batches(await self._decode(entries)):
+                        drained += await self._drain(batch, ahead)
+                        await turn.execute("SELECT")
             await turn.execute("COMMIT")
         return drained > 0
 
@@ -136,7 +136,7 @@ class Drainer:
                 await self._set_apart(entry, error)
         return pairs
 
-    async def _drain(self, batch: Sequence[_Pair]) -> int:
+    async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead") -> int:
         """Writes a batch and deletes it, halved until a bad entry is alone; how many entries are done with."""
         try:
             await self._write(batch)
@@ -147,9 +147,9 @@ class Drainer:
                 await self._set_apart(batch[0][0], error)
                 return 1
             middle = len(batch) // 2
-            return await self._drain(batch[:middle]) + await self._drain(batch[middle:])
+            return await self._drain(batch[:middle], ahead) + await self._drain(batch[middle:], ahead)
         reach("drain.committed")
-        await self._journal.remove(batch, _JOURNAL_DEADLINE_S)
+        await ahead.remove(batch)
         self._count(batch)
         return len(batch)
 
@@ -186,6 +186,48 @@ class Drainer:
                 self.synthetic_at = now.timestamp()
             else:
                 self.drained += 1
+
+
+class _Ahead:
+    """What a round does with the journal while the database works: it reads the next entries and removes the last."""
+
+    def __init__(self, journal: Journal, order_ids: Sequence[UUID]) -> None:
+        self._journal = journal
+        self._parts = [order_ids[start : start + BATCH_MAX] for start in range(0, len(order_ids), BATCH_MAX)]
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._removing: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Waits for the last removal; where the round has failed, gives up what is under way (it will be repeated)."""
+        if kind is None and self._removing is not None:
+            await self._removing
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def __aiter__(self) -> AsyncIterator[list[Waiting]]:
+        """The entries, part by part."""
+        following: asyncio.Task[list[Waiting]] | None = None
+        for number, part in enumerate(self._parts):
+            reading = following or self._begin(self._journal.read(part, _JOURNAL_DEADLINE_S))
+            entries = await reading
+            if number + 1 < len(self._parts):
+                following = self._begin(self._journal.read(self._parts[number + 1], _JOURNAL_DEADLINE_S))
+            yield entries
+
+    async def remove(self, batch: Sequence[_Pair]) -> None:
+        """Removes written entries; waits only for the removal before."""
+        if self._removing is not None:
+            await self._removing
+        self._removing = self._begin(self._journal.remove(batch, _JOURNAL_DEADLINE_S))
+
+    def _begin(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        return task
 
 
 def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:

@@ -171,8 +171,12 @@ class Journal:
         """How many orders are set apart."""
         return (await self._store.get(Range(_QUARANTINE, _QUARANTINE_END, count_only=True), deadline_s)).count
 
+    async def count(self, deadline_s: float) -> int:
+        """How many entries wait to be drained, cheaply."""
+        return (await self._store.get(Range(_ORDERS, _ORDERS_END, count_only=True), deadline_s)).count
+
     async def waiting(self, limit: int, deadline_s: float) -> list[UUID]:
-        """The oldest entries by creation, at most `limit`."""
+        """The oldest entries by creation, at most `limit`. etcd reads all that wait, to sort them."""
         wanted = Range(_ORDERS, _ORDERS_END, limit=limit, keys_only=True, by_creation=True)
         return [_order_id(value.key) for value in (await self._store.get(wanted, deadline_s)).values]
 
