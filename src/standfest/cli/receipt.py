@@ -33,15 +33,16 @@ def receipt() -> None:
 
 
 @receipt.command(
+    "verify",
     epilog="\b\nExamples:\n"
     "  standfest receipt verify receipt.json\n"
-    "  curl -s -H 'Authorization: Bearer …' http://127.0.0.1:8080/v1/orders/ID/receipt | standfest receipt verify -"
+    "  curl -s -H 'Authorization: Bearer …' http://127.0.0.1:8080/v1/orders/ID/receipt | standfest receipt verify -",
 )
 @click.argument("file", type=click.File("rb"))
 @click.option("--key", "key_file", type=click.File("rb"), help="PEM, or the JSON of /v1/receipts/key.")
 @click.option("--door", help="Ask this address for the key, e.g. http://127.0.0.1:8080.")
 @as_json
-def verify_(file: IO[bytes], key_file: IO[bytes] | None, door: str | None, as_json: bool) -> None:
+def verify_receipt(file: IO[bytes], key_file: IO[bytes] | None, door: str | None, as_json: bool) -> None:
     """Check the signed receipt in FILE (- for standard input), as GET /v1/orders/{id}/receipt answers it.
 
     Without --key and --door the key is the one of the cluster in the home. Exit code 0 valid, 1 not valid, 2 could
@@ -63,9 +64,6 @@ def verify_(file: IO[bytes], key_file: IO[bytes] | None, door: str | None, as_js
         print_json({"valid": True, "order_id": str(found.order_id), "number": found.number, "promise": found.promise})
     else:
         click.echo(_sentence(found))
-
-
-verify_.name = "verify"
 
 
 def _sentence(found: Receipt) -> str:

@@ -90,7 +90,6 @@ def verify(document: bytes, key: Ed25519PublicKey) -> Receipt:
         signed = msgspec.json.decode(document, type=_Signed)
         covered = canonical_json(msgspec.json.decode(signed.receipt))
         signature = base64.b64decode(signed.signature, validate=True)
-        receipt = msgspec.json.decode(signed.receipt, type=Receipt)
     except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, ValueError) as error:
         raise ReceiptInvalid(f"this is not a signed receipt: {error}") from error
     if signed.algorithm != "Ed25519":
@@ -101,6 +100,10 @@ def verify(document: bytes, key: Ed25519PublicKey) -> Receipt:
         key.verify(signature, covered)
     except InvalidSignature as error:
         raise ReceiptInvalid("the signature does not fit: the receipt was changed, or another key signed it") from error
+    try:
+        receipt = msgspec.json.decode(signed.receipt, type=Receipt)
+    except msgspec.MsgspecError as error:
+        raise ReceiptInvalid(f"what was signed is not a receipt that this release knows: {error}") from error
     if receipt.number != order_number(receipt.order_id):
         raise ReceiptInvalid(f"order number {receipt.number[:32]!r} does not belong to order {receipt.order_id}")
     return receipt
