@@ -71,8 +71,9 @@ class Guard:
     ) -> None:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
-            # It may have something to undo after all, where the drill failed in undoing it.
-            self._process.wait(timeout=LEFT_TIMEOUT_S if kind is None else RUN_TRIES * RUN_TIMEOUT_S)
+            # It may have something to undo after all, where a drill failed in undoing it, and went on with that as its
+            # result.
+            self._process.wait(timeout=LEFT_TIMEOUT_S + RUN_TRIES * RUN_TIMEOUT_S)
 
     @contextlib.contextmanager
     def waking(self, processes: Sequence[Process]) -> Iterator[None]:
