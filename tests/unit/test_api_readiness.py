@@ -30,8 +30,7 @@ async def test_once_late_it_is_asked_more_often() -> None:
         for _ in range(3):
             time.sleep(BEAT_INTERVAL_S + 0.6)  # noqa: ASYNC251 (the block is what is tested)
             assert readiness.reason is not None
-            while readiness.reason is not None:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(wait_until, lambda: readiness.reason is None, "the loop is well again", 5)
     finally:
         await readiness.stop()
 
