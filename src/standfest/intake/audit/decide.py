@@ -17,7 +17,7 @@ import msgspec
 
 from standfest.domain.events import OrderEvent, broken_at
 from standfest.domain.identity import order_id, order_number
-from standfest.domain.orders import Agreed, Line, content_hash, line_net, totals
+from standfest.domain.orders import Agreed, Line, Totals, content_hash, line_net, totals
 from standfest.intake.audit.model import Agreement, Entry, Flaw, StoredOrder
 from standfest.intake.entries import EntryBroken, EntryTooNew
 from standfest.intake.receipts import Receipt
@@ -126,18 +126,22 @@ def _content(stored: StoredOrder) -> Iterator[Flaw]:
     if stored.customer_reference != _reference(stored.agreed):
         yield Flaw("altered", "the customer's reference is not the one that was agreed")
     wanted = stored.events[-1].content_hash if stored.events else stored.content_hash
-    if _hash(stored, stored.lines) == wanted:
+    if _hash(stored, stored.lines, sums) == wanted:
         if not _first_agreement_holds(stored, stored.lines):
             yield Flaw("altered", "cancelled lines are not what was agreed at first")
-    elif any(_hash(stored, stored.lines[:count]) == wanted for count in range(1, len(stored.lines))):
+    elif any(_hash_of(stored, stored.lines[:count]) == wanted for count in range(1, len(stored.lines))):
         yield Flaw("doubled", "it has lines on top of those that were agreed")
     else:
         yield Flaw("altered", "lines, parties or totals are not what was agreed, by the content hash")
 
 
-def _hash(stored: StoredOrder, lines: Sequence[Line]) -> bytes:
+def _hash(stored: StoredOrder, lines: Sequence[Line], sums: Totals) -> bytes:
     # The parties are hashed as they are stored: fields of a later release count as they did when it wrote them.
-    return content_hash(stored.currency, cast("Agreed", stored.agreed), lines, totals(lines))
+    return content_hash(stored.currency, cast("Agreed", stored.agreed), lines, sums)
+
+
+def _hash_of(stored: StoredOrder, lines: Sequence[Line]) -> bytes:
+    return _hash(stored, lines, totals(lines))
 
 
 def _first_agreement_holds(stored: StoredOrder, lines: Sequence[Line]) -> bool:
@@ -147,7 +151,7 @@ def _first_agreement_holds(stored: StoredOrder, lines: Sequence[Line]) -> bool:
     """
     if not any(line.cancelled for line in lines) or any(event.type == AGREED_AGAIN for event in stored.events):
         return True
-    return not stored.events or _hash(stored, [_put_back(line) for line in lines]) == stored.events[0].content_hash
+    return not stored.events or _hash_of(stored, [_put_back(line) for line in lines]) == stored.events[0].content_hash
 
 
 def _put_back(line: Line) -> Line:

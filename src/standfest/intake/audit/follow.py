@@ -20,7 +20,7 @@ from standfest.telemetry.failures import facts_of
 
 BATCH = 200
 """Receipts a look."""
-PENDING_MAX = 20_000
+PENDING_MAX = 10_000
 """So many receipts may be looked at again; with more, no further ones are read: they are on disk."""
 LOOK_AGAIN_S = 1.0
 """A receipt that was not found is looked at again after so long, and then after twice as long each time."""
