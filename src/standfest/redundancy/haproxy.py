@@ -1,6 +1,6 @@
 """A door's configuration: one HAProxy process with an address of its own in front of every API process.
 
-Options: the configuration manual of HAProxy 2.6; what was tried and what the traps are: docs/decisions/0008. A request
+Options: the configuration manual of HAProxy 2.6; what was tried and what the traps are: docs/decisions/0009. A request
 that carries an Idempotency-Key, or only reads, is sent to another API process when its own breaks off, cannot be
 connected to, or is taken out of rotation; everything else only where no connection came about, so nothing was sent.
 """
@@ -12,7 +12,7 @@ from standfest.cluster.topology import Door
 from standfest.redundancy.site import Site
 
 CHECK_INTERVAL_MS = 200
-CHECK_TIMEOUT_MS = 300
+CHECK_TIMEOUT_MS = 250
 CHECK_AGAIN_MS = 20
 CHECK_FAILURES = 2
 
