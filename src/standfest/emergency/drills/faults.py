@@ -80,6 +80,14 @@ def kill_process(process: Process) -> None:
         raise FaultFailed(f"process {process.pid} still runs {GONE_TIMEOUT_S:.0f} s after SIGKILL")
 
 
+def lose_power(victims: Sequence[Process]) -> None:
+    """Ends all of these at once: each is stopped before the first one dies, so that none sees another one go."""
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for victim in victims:
+            with contextlib.suppress(processes.ProcessGone):  # a child that ended by itself after it was listed
+                processes.send(victim, number)
+
+
 @contextlib.contextmanager
 def frozen(target: Target, guard: Guard) -> Iterator[list[Process]]:
     """Stops the target and all that it started for as long as the block runs; yields what was stopped.

@@ -164,12 +164,16 @@ class Stage:
             self.guard.drop(announced)
 
     @contextlib.asynccontextmanager
-    async def held_node(self, name: str) -> AsyncIterator[None]:
-        """A node loses its power, and is held down until the block ends."""
+    async def held_node(self, name: str, begin: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+        """A node loses its power, and is held down until the block ends. `begin` is called right before."""
         node = self.cluster.topology.node(name)
         announced = self.guard.announce(self.undoing("standfest", "node", "start", name))
         try:
             with self.cluster.home.locked():
+                # All at once, so that nothing sees the others go; what was being started then goes with the hold.
+                victims = self._processes_of(name)
+                begin()
+                faults.lose_power(victims)
                 await hold_node(self.cluster, node, crash=True, progress=Silent())
             yield
         finally:
@@ -179,21 +183,25 @@ class Stage:
             self.guard.drop(announced)
 
     @contextlib.contextmanager
-    def frozen_node(self, name: str) -> Iterator[list[Process]]:
-        """Everything on a node stands still until the block ends; yields what was stopped."""
-        home = self.cluster.node_home(self.cluster.topology.node(name))
+    def frozen_node(self, name: str, begin: Callable[[], None] = lambda: None) -> Iterator[list[Process]]:
+        """Everything on a node stands still until the block ends; yields what was stopped. `begin`: right before."""
         victims: list[Process] = []
         with contextlib.ExitStack() as stack:
             # What was being started while the others were stopped is found by looking again.
             for _ in range(LISTINGS_MAX):
-                found = [process for own in everything_of(home) if (process := _identified(own.pid)) is not None]
-                new = [process for process in found if process not in victims]
+                new = [process for process in self._processes_of(name) if process not in victims]
                 if not new:
                     yield victims
                     return
+                if not victims:
+                    begin()
                 stack.enter_context(faults.frozen_processes(new, self.guard))
                 victims += new
             raise FaultFailed(f"{name} went on starting processes while it was being frozen")
+
+    def _processes_of(self, name: str) -> list[Process]:
+        home = self.cluster.node_home(self.cluster.topology.node(name))
+        return [process for own in everything_of(home) if (process := _identified(own.pid)) is not None]
 
     # --- proving and waiting ---
 

@@ -15,8 +15,8 @@ FREEZE_S = 30.0
 async def _power_loss(stage: Stage, prepare: Prepare) -> Proof:
     gone, target = await stage.primary()
     leaders = await prepare(stage, target.node)
-    stage.begin("SIGKILL of all that runs on the primary's node", target=str(target), **leaders)
-    async with stage.held_node(target.node):
+    what = "SIGKILL of all that runs on the primary's node"
+    async with stage.held_node(target.node, lambda: stage.begin(what, target=str(target), **leaders)):
         proof = await taken_over(stage, gone, target)
 
         async def missing() -> str:
@@ -34,8 +34,8 @@ async def _power_loss(stage: Stage, prepare: Prepare) -> Proof:
 async def _freeze(stage: Stage, prepare: Prepare) -> Proof:
     gone, target = await stage.primary()
     leaders = await prepare(stage, target.node)
-    stage.begin("SIGSTOP of all that runs on the primary's node", target=str(target), **leaders)
-    with stage.frozen_node(target.node) as victims:
+    what = "SIGSTOP of all that runs on the primary's node"
+    with stage.frozen_node(target.node, lambda: stage.begin(what, target=str(target), **leaders)) as victims:
         taking_over = asyncio.create_task(taken_over(stage, gone, target, elsewhere=True))
         try:
 

@@ -14,6 +14,7 @@ async def etcd_leader_dies(stage: Stage) -> Proof:
     before, _ = await stage.primary()
     leader = faults.leader(await stage.status(), "etcd")
     stage.begin("SIGKILL of the leader of Patroni's etcd", target=str(leader))
+    faults.kill(leader)
     async with stage.held_service(f"{leader.node}/etcd"):
         new = await _another_leads(stage, "etcd", leader)
         await stage.hold(lambda: _runs(stage, leader))
