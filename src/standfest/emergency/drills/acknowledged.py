@@ -34,13 +34,9 @@ class Span:
         return Counter(line["status"] for line in self._ended() if line["op"] == "ok" and line["kind"] == "place")
 
     def repeated(self) -> int:
-        """Submissions that ended in the span and took more than one attempt."""
+        """Submissions that ended in the span and took more than one attempt: also where an answer was slow, as a client
+        asks the other door then."""
         return sum(line["attempts"] > 1 for line in self._ended())
-
-    def in_doubt(self) -> int:
-        """Submissions that ended in the span, an attempt of which was sent and brought no definite answer: 504, 502,
-        or a broken connection."""
-        return sum(line["ambiguous"] > 0 for line in self._ended())
 
     def _ended(self) -> list[Mapping[str, Any]]:
         until = time.monotonic() if self.ended_at is None else self.ended_at
