@@ -82,7 +82,10 @@ class Member:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the member; whether it serves is for `EtcdCluster.wait_until_well`."""
+        """Start the member; whether it serves is for `EtcdCluster.wait_until_well`.
+
+        Only from a thread that lasts as long as the member may live: its end is taken for the parent's (prctl(2)).
+        """
         command = ["setpriv", "--pdeathsig", "SIGKILL", "--", "etcd", "--config-file", str(self._config)]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)

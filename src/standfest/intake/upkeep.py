@@ -39,7 +39,7 @@ INTERVAL_S = 5.0
 STATUS_S = 2.0
 STEP_S = 5.0
 DEFRAGMENT_S = 60.0
-REST_S = 60.0
+REST_S = 15.0
 """How long a member is left in peace after a defragmentation, done or failed."""
 
 Kind = Literal["compact", "move_leader", "defragment", "disarm"]

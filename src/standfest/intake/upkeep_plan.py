@@ -25,9 +25,9 @@ class Limits:
     history_s: float = 60.0
     """… so much more in use than after the last time, or so much later."""
     defragment_bytes: int = 64 * MIB
-    """Smaller files are left as they are, unless there is an alarm for space."""
+    """Smaller files are left as they are, …"""
     free_share: float = 0.5
-    """Files of which no more is free are left as they are."""
+    """… and those of which no more is free; unless there is an alarm for space."""
     disarm_share: float = 0.8
     """Of the quota; an alarm is taken back where every file is smaller."""
 
@@ -124,9 +124,7 @@ def _compaction(seen: Seen, limits: Limits) -> list[Step]:
 
 def _disarming(seen: Seen, limits: Limits) -> list[Step]:
     serving = [member for member in seen.members if member.healthy]
-    if not serving or seen.quota_bytes is None:
-        return []
-    if max(member.db_size_bytes for member in serving) >= limits.disarm_share * seen.quota_bytes:
+    if not serving or not all(_is_roomy(member, seen.quota_bytes, limits) for member in serving):
         return []
     return [Disarm(serving[0].address, alarm) for alarm in full(seen.members)]
 
@@ -150,9 +148,17 @@ def _defragmentation(seen: Seen, limits: Limits) -> list[Step]:
 
 
 def _is_wasteful(member: MemberStatus, seen: Seen, limits: Limits) -> bool:
-    large = member.db_size_bytes > limits.defragment_bytes or bool(full(seen.members))
+    if member.address in seen.resting:
+        return False
+    if full(seen.members):
+        # What is in use is counted anew when something is written (etcd 3.4), and now nothing is: the size decides.
+        return seen.quota_bytes is not None and not _is_roomy(member, seen.quota_bytes, limits)
     free_bytes = member.db_size_bytes - member.db_in_use_bytes
-    return large and free_bytes > limits.free_share * member.db_size_bytes and member.address not in seen.resting
+    return member.db_size_bytes > limits.defragment_bytes and free_bytes > limits.free_share * member.db_size_bytes
+
+
+def _is_roomy(member: MemberStatus, quota_bytes: int | None, limits: Limits) -> bool:
+    return quota_bytes is not None and member.db_size_bytes < limits.disarm_share * quota_bytes
 
 
 def _leader(seen: Seen) -> MemberStatus | None:
