@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -153,6 +154,22 @@ def test_a_killed_api_process_breaks_nothing(doors: Doors) -> None:
     seen = send(doors, 2, (0.5, lambda: doors.signal("api-1", signal.SIGKILL)))
     assert seen.broken == {}
     assert max(doors.attempts().values()) <= 2
+
+
+def test_a_process_that_starts_gets_nothing_before_it_is_ready(doors: Doors) -> None:
+    """A process that answers, but is not ready, is not taken for one that is back."""
+    doors.signal("api-1", signal.SIGKILL)
+    wait_until(lambda: doors.states(1)[0] == doors.states(2)[0] == "DOWN", "it is seen as gone", START_TIMEOUT_S)
+    doors.start("api-1")
+    with ThreadPoolExecutor() as pool:
+        back = pool.submit(
+            wait_until, lambda: doors.states(1)[0] == doors.states(2)[0] == "UP", "it is back", START_TIMEOUT_S
+        )
+        while not back.done():
+            assert send(doors, 0.3).broken == {}
+        back.result()
+    assert send(doors, 0.3).broken == {}
+    assert doors.attempts_at(1)
 
 
 def test_without_a_key_nothing_is_sent_twice(doors: Doors) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.server import listen, serve
 from standfest.interfaces.api.services import Limits
 
+STARTING_S = 0.5
+"""So long it is unready at first, and fails what is sent to it all the same."""
+
 
 class StandIn:
     """An ASGI app that takes every order after so much time, whatever is in it."""
@@ -27,6 +31,11 @@ class StandIn:
         self.readiness: Readiness | None = None
         self._requests = requests.open("a", buffering=1)
         self._work_s = work_s
+        self._ready_at = time.monotonic() + STARTING_S
+
+    def starting(self) -> bool:
+        """Whether it is not to be sent anything yet."""
+        return time.monotonic() < self._ready_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -38,6 +47,9 @@ class StandIn:
         more = True
         while more:
             more = (await receive()).get("more_body", False)
+        if self.starting():
+            await _send(send, 500, "too early")
+            return
         self._requests.write(f"{scope['request_id']}\n")
         await asyncio.sleep(self._work_s)
         await _send(send, 201, json.dumps({"id": scope["request_id"], "status": "confirmed"}))
@@ -54,7 +66,7 @@ async def run(address: str, requests: Path, work_s: float) -> None:
     """Serves until SIGTERM, as an API process does."""
     host, port = address.split(":")
     app = StandIn(requests, work_s)
-    readiness = app.readiness = Readiness(Limits.loop_lag_max_s, lambda: False)
+    readiness = app.readiness = Readiness(Limits.loop_lag_max_s, app.starting)
     edge = Edge(app, readiness, ApiMetrics(readiness), Limits.in_flight_max)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
