@@ -27,9 +27,9 @@ TOPOLOGY = Topology(
         Door(name="door-2", node="n2", address="127.0.24.109", port=8080),
     ),
 )
-DEMO_TIMEOUT_S = 240.0
-DOWN_TIMEOUT_S = 90.0
-CHECK_TIMEOUT_S = 60.0
+DEMO_TIMEOUT_S = 480.0
+DOWN_TIMEOUT_S = 180.0
+CHECK_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)

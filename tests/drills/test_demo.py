@@ -82,11 +82,11 @@ def test_nothing_is_lost_when_the_primary_is_killed(demonstration: Demonstration
 
 
 def test_the_fault_happened(demonstration: Demonstration) -> None:
-    """The verdict is worth something: another server on a later timeline took the writes, and was waited for."""
+    """The verdict is worth something: another server on a later timeline took the writes, the journal meanwhile."""
     failover = demonstration.result["failover"]
     assert failover["timeline_after"] > failover["timeline_before"]
     assert not failover["killed"].startswith(f"{failover['new_primary']}/")
-    assert demonstration.result["verdict"]["acknowledged_ms_max"] > 500
+    assert demonstration.result["verdict"]["accepted_by_journal"] > 0
 
 
 def test_the_cluster_stays_up(demonstration: Demonstration) -> None:
