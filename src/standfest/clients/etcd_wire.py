@@ -65,8 +65,10 @@ class Txn:
     """`success` where every comparison holds, else `failure`; all in one step.
 
     Comparisons of nested transactions see the state before the outermost one. A key may be written once in the whole
-    transaction: two nested ones that may put the same key are rejected together (EtcdRejected). etcd 3.4.23 counts only
-    the outermost transaction's own puts against its quota: one without any is taken even when the store is full.
+    transaction: two nested ones that may put the same key are rejected together (EtcdRejected). Keys that one
+    transaction creates have the same creation revision, and no order among themselves. etcd 3.4.23 counts only the
+    outermost transaction's own puts against its quota: one that has none is taken however full the store is, so one
+    that is to be bounded needs a put of its own.
     """
 
     compare: tuple[Absent | Unchanged, ...]

@@ -164,8 +164,9 @@ class JournalUpkeep:
         )
 
     async def _learn_quota(self) -> None:
-        """The quota is needed only to judge whether an alarm can be taken back."""
-        if self._quota_bytes is None and full(self.health.members):
+        """Needed only to judge an alarm, and asked for each time: members can be started again with another one."""
+        self._quota_bytes = None
+        if full(self.health.members):
             asked = next(member for member in self.health.members if member.healthy)
             self._quota_bytes = await self._maintenance.quota_bytes(asked.address, STEP_S)
 
