@@ -1,6 +1,7 @@
 """The whole cluster by its own commands: started, hurt, healed, held and taken down."""
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -156,6 +157,24 @@ def test_a_service_is_held_until_it_is_started(cluster: LocalCluster) -> None:
     }
     assert "n2/api is held on purpose" in cluster.status()["verdict"]["reasons"]
     cluster.succeed("service", "start", "n2/api")
+
+
+def test_a_service_is_renewed(cluster: LocalCluster) -> None:
+    """A reloaded door has another worker under the same master, a restarted service another process; neither is held.
+
+    What is held is not started by the way, and only a door can be reloaded.
+    """
+    master, worker = (own.process.pid for own in processes_of(Home(cluster.home).node("n1")) if own.program == "door")
+    reloaded = json.loads(cluster.succeed("service", "reload", "n1/door", "--json"))
+    assert reloaded["pid_before"] == worker
+    assert cluster.service("n1/door")["pid"] == reloaded["pid"] != worker
+    assert Path(f"/proc/{master}").exists()
+    restarted = json.loads(cluster.succeed("service", "restart", "n3/worker", "--json"))
+    assert cluster.service("n3/worker")["pid"] == restarted["pid"] != restarted["pid_before"]
+    assert cluster.run("service", "reload", "n1/api").returncode == 2
+    cluster.succeed("service", "stop", "n3/worker")
+    assert "is held on purpose" in cluster.run("service", "restart", "n3/worker").stderr
+    cluster.succeed("service", "start", "n3/worker")
 
 
 def test_the_primarys_node_is_lost_and_comes_back(cluster: LocalCluster) -> None:
