@@ -1,6 +1,7 @@
 """`standfest audit`: is everything there that was acknowledged, once, and as it was agreed?"""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from standfest.intake.audit.report import FindingReport, Report
 from standfest.intake.audit.sums import Sums, add_up
 from standfest.intake.audit.whole import Advance, CannotLook, WholePass, extent, whole_pass
 from standfest.intake.journal import Journal
+from standfest.telemetry.logs import configure_logs
 
 _FINDINGS_SHOWN = 20
 
@@ -36,6 +38,7 @@ def audit(full: bool, as_json: bool) -> None:
     well, 1 something is missing, doubled, altered or unknown, 2 could not look.
     """
     if full:
+        configure_logs(logging.CRITICAL)  # what is found is the answer
         found = asyncio.run(_look_at_all())
         _tell(msgspec.to_builtins(found) | {"ok": found.well}, found.findings, as_json)
         raise SystemExit(0 if found.well else 1)
