@@ -24,7 +24,7 @@ from standfest.intake.audit.auditor import Auditor
 from standfest.intake.audit.entries import JournalEntries
 from standfest.intake.audit.report import AuditFigures
 from standfest.intake.drain import Drainer, forget_synthetic
-from standfest.intake.figures import DrainFigures, IntakeFigures, UpkeepFigures
+from standfest.intake.figures import DrainFigures, IntakeFigures, ReceiptFigures, UpkeepFigures
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
 from standfest.intake.journal_size import watch_size
@@ -213,7 +213,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
             journal_state=lambda: _journal_state(journal, synthetic),
             keep_receipt=receipts.append,
-            collectors=(IntakeFigures(intake, synthetic),),
+            collectors=(IntakeFigures(intake, synthetic), ReceiptFigures(receipts)),
         )
         size = watch_size(journal, maintenance, configuration.journal.members[0])
         await stack.enter_async_context(_running(stop, catalogue.run(), intake.run(), synthetic.run(), size))

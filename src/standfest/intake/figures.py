@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 from standfest.intake.drain import Drainer
 from standfest.intake.intake import Intake
 from standfest.intake.paths import Path
+from standfest.intake.receipt_log import ReceiptLog
 from standfest.intake.synthetic import Synthetic
 from standfest.intake.upkeep import JournalUpkeep
 
@@ -39,6 +40,21 @@ class IntakeFigures(Collector):
             yield GaugeMetricFamily(
                 "standfest_synthetic_accepted_seconds", "Time the last one took to be accepted", synthetic.last_s
             )
+
+
+class ReceiptFigures(Collector):
+    """Of an API process: its receipts on their way to disk."""
+
+    def __init__(self, log: ReceiptLog) -> None:
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures as they are now."""
+        log = self._log
+        yield GaugeMetricFamily("standfest_receipts_queued", "Receipts that wait to be written", log.queued)
+        yield CounterMetricFamily("standfest_receipts_written", "Receipts that are in a file", log.written)
+        yield CounterMetricFamily("standfest_receipts_lost", "Receipts that are in no file and never will be", log.lost)
+        yield CounterMetricFamily("standfest_receipts_write_failures", "Writes that failed", log.failures)
 
 
 class UpkeepFigures(Collector):
