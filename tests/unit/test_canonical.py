@@ -10,12 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from standfest.domain.canonical import canonical_json, json_hash
+from standfest.domain.canonical import canonical_json, json_hash, plain_hash, plain_json
 
 text = st.text(st.characters(codec="utf-8"))
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | text,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+names = st.text(st.characters(codec="ascii"))
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=20,
 )
 
@@ -46,6 +54,13 @@ def test_the_order_of_members_does_not_matter(value: dict[str, Any], random: Any
     random.shuffle(names)
     respaced = json.loads(json.dumps({name: value[name] for name in names}, indent=3))
     assert json_hash(respaced) == json_hash(value)
+
+
+@given(plain_values)
+def test_plain_values_are_written_alike_by_the_quick_way(value: Any) -> None:
+    """For what is plain the quick encoder gives the very bytes of RFC 8785, whatever characters texts are made of."""
+    assert plain_json(value) == canonical_json(value)
+    assert plain_hash(value) == json_hash(value)
 
 
 def test_the_rfcs_own_examples() -> None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import asdict
 from stdnum.eu import vat
 
-from standfest.domain.canonical import json_hash
+from standfest.domain.canonical import plain_hash
 from standfest.domain.countries import COUNTRIES
 from standfest.domain.faults import Fault, Invalid
 from standfest.domain.identity import order_id
@@ -80,7 +80,7 @@ def agree(submission: Submission, products: Mapping[str, Product], merchant: Mer
         requested_delivery=request.requested_delivery,
         note=request.note,
     )
-    request_hash = json_hash(submission.body)
+    request_hash = plain_hash(submission.body)
     return Order(
         order_id=order_id(submission.client_id, submission.idempotency_key, request_hash),
         client_id=submission.client_id,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from standfest.domain.canonical import canonical_json
+from standfest.domain.canonical import plain_json
 
 EventType = Literal[
     "order.confirmed",
@@ -60,7 +60,7 @@ def next_event(
         "data": data,
         "content_hash": content_hash.hex(),
     }
-    chain_hash = hashlib.sha256(previous_chain_hash + canonical_json(facts)).digest()
+    chain_hash = hashlib.sha256(previous_chain_hash + plain_json(facts)).digest()
     return OrderEvent(version, type, actor, at, reason, data, content_hash, chain_hash)
 
 

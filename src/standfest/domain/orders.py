@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from standfest.domain.canonical import json_hash
+from standfest.domain.canonical import plain_hash
 from standfest.domain.lifecycle import State
 from standfest.domain.money import round_amount
 from standfest.domain.parties import Address, Customer
@@ -102,7 +102,7 @@ def content_hash(currency: str, agreed: Agreed, lines: Iterable[Line], totals: T
 
     What the warehouse does with it (reserved, backordered) is no part of the agreement.
     """
-    return json_hash(
+    return plain_hash(
         {
             "currency": currency,
             "agreed": msgspec.to_builtins(agreed),

@@ -4,7 +4,7 @@ import datetime
 from decimal import Decimal
 from uuid import UUID
 
-from standfest.domain.canonical import json_hash
+from standfest.domain.canonical import plain_hash
 from standfest.domain.identity import order_id
 from standfest.domain.orders import Agreed, Line, Order, content_hash, line_net, totals
 from standfest.domain.parties import Address, Customer
@@ -19,7 +19,7 @@ def synthetic_order(second: datetime.datetime, currency: str) -> Order:
     """The one synthetic order of this second (UTC): whoever makes it, it is the same."""
     at = second.astimezone(datetime.UTC).replace(microsecond=0)
     key = at.isoformat()
-    request_hash = json_hash({_NOBODY: key})
+    request_hash = plain_hash({_NOBODY: key})
     price = Decimal("0.0000")
     line = Line(
         position=1,

@@ -10,7 +10,7 @@ import structlog
 from litestar.types import ASGIApp
 
 from standfest.domain.agreement import Submission, agree
-from standfest.domain.canonical import json_hash
+from standfest.domain.canonical import plain_hash
 from standfest.domain.events import OrderEvent
 from standfest.domain.faults import Invalid
 from standfest.domain.identity import order_id, order_number
@@ -123,7 +123,7 @@ async def place_order(request: ApiRequest) -> ASGIApp:
         order = await _agree(services, submission)
     except Invalid as error:
         # A repeat gets the answer that it had, even where a product is not sold any more by now.
-        identifier = order_id(client.id, key, json_hash(value))
+        identifier = order_id(client.id, key, plain_hash(value))
         placement = await _known(identifier, _stored(services, identifier))
         if placement is None:
             raise invalid("invalid-content", error.faults) from error
