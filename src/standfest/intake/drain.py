@@ -37,8 +37,8 @@ from standfest.telemetry.failures import facts_of
 LIST_MAX = 5_000
 BATCH_MAX = 100
 BATCH_LINES_MAX = 4_000
-IDLE_S = 0.15
-"""The pause where nothing waits."""
+IDLE_S = 0.4
+"""The pause where nothing waits. There are three drainers, so that an order waits a third of it."""
 PAUSE_MAX_S = 2.0
 """The longest pause where the database or the journal is away."""
 SYNTHETIC_KEPT_S = 600.0

@@ -115,11 +115,11 @@ class Connection(AsyncConnection[TupleRow]):
         )
         try:
             done, _ = await asyncio.wait({attempt}, timeout=timeout_s)
-        finally:
-            if not attempt.done():
-                attempt.add_done_callback(_discard)
-                attempt.cancel()
+        except asyncio.CancelledError:
+            _give_up(attempt)
+            raise
         if not done:
+            _give_up(attempt)
             raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} did not answer in time")
         try:
             connection = attempt.result()
@@ -138,7 +138,12 @@ class Connection(AsyncConnection[TupleRow]):
             self.sync_wait_cut_short = True
 
 
+def _give_up(attempt: "asyncio.Future[Any]") -> None:
+    """Ends a connection attempt that nobody waits for any more, and closes what it brings all the same."""
+    attempt.cancel()
+    attempt.add_done_callback(_discard)
+
+
 def _discard(attempt: "asyncio.Future[Any]") -> None:
-    """Closes what a connection attempt that nobody waits for any more still brought."""
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().pgconn.finish()

@@ -63,6 +63,7 @@ def configure_logs(level: int = logging.INFO, stream: TextIO | None = None) -> N
             ],
         )
     )
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what its callers are told by exceptions
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
