@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from standfest.storage.connection import DatabaseSettings, Host
+from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown
@@ -145,6 +145,21 @@ async def test_a_primary_that_was_replaced_is_left(disposable_postgres: Postgres
             assert connection.host == new
     finally:
         await pool.close()
+
+
+async def test_a_standby_that_is_asked_says_when_it_was_promoted(disposable_postgres: PostgresCluster) -> None:
+    """One connection, asked again, tells that its node has become the primary: none has to be made anew."""
+    cluster = disposable_postgres
+    password = cluster.password_file("standfest_app").read_text().strip()
+    host = Host(cluster.standby.host, cluster.standby.port)
+    connection = await Connection.open(host, DatabaseSettings((host,), TEMPLATE_DATABASE, "standfest_app", password), 5)
+    assert not connection.on_primary
+    with psycopg.connect(cluster.dsn("postgres", "postgres", cluster.standby), autocommit=True) as admin:
+        admin.execute("SELECT pg_promote()")
+    async with asyncio.timeout(10):
+        while not connection.on_primary:
+            await connection.ask(1)
+    await connection.close()
 
 
 async def _write_nothing(pool: Database) -> None:

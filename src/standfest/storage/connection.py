@@ -86,6 +86,20 @@ class Connection(AsyncConnection[TupleRow]):
         """Whether the node said, last time it spoke, that it takes writes."""
         return self.pgconn.parameter_status(b"in_hot_standby") == b"off"
 
+    async def ask(self, timeout_s: float) -> None:
+        """Lets the node speak, so that `on_primary` is what it says now.
+
+        Raises:
+            DatabaseUnavailable: it does not answer in time, or the connection is gone.
+        """
+        alarm = asyncio.get_running_loop().call_later(timeout_s, self.abandon)
+        try:
+            await self.execute("SELECT")
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(f"PostgreSQL at {self.host.address}:{self.host.port}: {error}") from error
+        finally:
+            alarm.cancel()
+
     @classmethod
     async def open(cls, host: Host, settings: DatabaseSettings, timeout_s: float) -> Self:
         """Connects within `timeout_s`, or gives up without waiting for the driver.

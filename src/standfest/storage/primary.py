@@ -88,16 +88,17 @@ class PrimaryFinder:
         self.host, self._suspected = found, None
 
     async def _until_primary(self, host: Host) -> Host:
-        """Returns once the node answers as a primary."""
+        """Returns once the node answers as a primary. One connection is asked again and again: to make one is dear."""
         while True:
             try:
                 connection = await Connection.open(host, self._settings, _PROBE_TIMEOUT_S)
-            except DatabaseUnavailable:
-                pass  # it may answer next time; who waits is told at its own deadline
-            else:
                 try:
-                    if connection.on_primary:
-                        return host
+                    while not connection.on_primary:
+                        await asyncio.sleep(_PAUSE_S)
+                        await connection.ask(_PROBE_TIMEOUT_S)
                 finally:
                     connection.pgconn.finish()
-            await asyncio.sleep(_PAUSE_S)
+            except DatabaseUnavailable:
+                await asyncio.sleep(_PAUSE_S)  # it may answer next time; who waits is told at its own deadline
+            else:
+                return host
