@@ -148,11 +148,11 @@ async def run_drill(grounds: Grounds, guard: Guard, drill: Drill, plan: Plan, te
         plan=plan,
         proof=proof,
         writes_back_s=stage.writes_back_s,
-        also=stage.also,
+        also={**stage.rules, **stage.also},
         verdict=verdict,
         health_before=before,
         health_after=after,
-        errors=(*errors, *complaint),
+        errors=(*errors, *complaint, *(f"did not hold: {rule}" for rule, held in stage.rules.items() if not held)),
     )
 
 

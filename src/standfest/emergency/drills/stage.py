@@ -85,8 +85,10 @@ class Stage:
     """When the fault was put in: seconds, CLOCK_MONOTONIC."""
     writes_back_s: float | None = None
     """From the fault to the first durable database write afterwards."""
+    rules: dict[str, bool] = field(default_factory=dict)
+    """What else must hold under this fault, and whether it did: the drill fails where it did not."""
     also: dict[str, Any] = field(default_factory=dict)
-    """What else must hold under this fault, and whether it did; and figures of its own. JSON values."""
+    """What else was seen: figures, and goals that a slow machine may miss. JSON values."""
 
     @property
     def cluster(self) -> Cluster:

@@ -47,10 +47,10 @@ async def journal_full(stage: Stage) -> Proof:
         await stage.until("the journal to say that it is full", lambda: _unalarmed(cluster), CONDITION_TIMEOUT_S)
         await stage.hold(lambda: _takes_more(cluster))
         verdict = (await stage.status())["verdict"]
-        stage.also["can_lose_a_node turns false"] = not verdict["can_lose_a_node"]
+        stage.rules["can_lose_a_node turns false"] = not verdict["can_lose_a_node"]
         stage.also["reasons while it was full"] = list(verdict["reasons"])[:EXCERPT_MAX]
         now, _ = await stage.primary()
-        stage.also["the same primary"] = now == before
+        stage.rules["the same primary"] = now == before
     finally:
         await undo(cluster)
         stage.guard.drop(announced)

@@ -90,8 +90,8 @@ async def descriptors_exhausted(stage: Stage) -> Proof:
         await stage.hold(missing)
     if not told["429"] + told["nothing"]:
         raise FaultFailed(f"{target} answered every stranger ({dict(told)}): it never lacked files")
-    stage.also["429, not 5xx"] = not any(word.startswith("5") for word in told)
-    stage.also["no 5xx from the doors"] = await answered_5xx(stage) == answered
+    stage.rules["429, not 5xx"] = not any(word.startswith("5") for word in told)
+    stage.rules["no 5xx from the doors"] = await answered_5xx(stage) == answered
     return {"limited": str(target), "files_max": limit, "strangers_were_told": dict(told), "held_s": stage.hold_s}
 
 
@@ -150,7 +150,7 @@ async def connections_exhausted(stage: Stage) -> Proof:
         for connection in taken:
             connection.close()
     # Reads are refused with 503 meanwhile, as nobody can say what the database has; orders go to the journal.
-    stage.also["orders went to the journal"] = span.placed()[202] > 0
+    stage.rules["orders went to the journal"] = span.placed()[202] > 0
     return {"taken": len(taken), "of": limit, "held_s": stage.hold_s}
 
 
@@ -188,8 +188,8 @@ async def api_restarts_without_standbys(stage: Stage) -> Proof:
             watching.cancel()
         span.end()
     await stage.writes_again()
-    stage.also["intake never below two processes"] = watch.ready_min >= len(pids) - 1
-    stage.also["no 201 while no standby was there"] = span.placed()[201] == 0
+    stage.rules["intake never below two processes"] = watch.ready_min >= len(pids) - 1
+    stage.rules["no 201 while no standby was there"] = span.placed()[201] == 0
     return {"restarted": pids, "ready_min": watch.ready_min, "looks": watch.looks, "standbys_held": standbys}
 
 

@@ -95,7 +95,7 @@ async def _runs(stage: Stage, target: Target) -> str:
 
 async def _same_primary(stage: Stage, before: object) -> dict[str, object]:
     now, target = await stage.primary()
-    stage.also["no demotion"] = now == before
+    stage.rules["no demotion"] = now == before
     return {"primary_after": target.node}
 
 

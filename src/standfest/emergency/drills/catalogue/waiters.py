@@ -48,7 +48,7 @@ async def _ended(stage: Stage, function: str, how: str) -> Proof:
         await stage.hold(moves)
         span.end()
     await stage.writes_again()
-    stage.also[NO_CONFIRMATION] = span.placed()[201] == 0
+    stage.rules[NO_CONFIRMATION] = span.placed()[201] == 0
     return {"primary": str(primary), "waiting": waiting, function: signalled, "placed": dict(span.placed())}
 
 
@@ -75,7 +75,7 @@ async def crash_with_waiters(stage: Stage) -> Proof:
     back = await stage.writes_back(gone)
     if await stage.node_of(back.primary) != primary.node:
         raise FaultFailed(f"another node took over from {primary}: nothing showed rows that only it had")
-    stage.also[NO_CONFIRMATION] = span.placed()[201] == 0
+    stage.rules[NO_CONFIRMATION] = span.placed()[201] == 0
     return {"killed": str(primary), "waiting": waiting, "placed": dict(span.placed())}
 
 
