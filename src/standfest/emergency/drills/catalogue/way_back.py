@@ -31,7 +31,7 @@ async def two_nodes_lost(stage: Stage) -> Proof:
         await stage.hold(missing)
         span.end()
     back = await stage.writes_back(gone)
-    stage.also["nothing acknowledged while two nodes were lost"] = not span.placed()
+    stage.rules["nothing acknowledged while two nodes were lost"] = not span.placed()
     return {
         "lost": lost,
         "held_s": stage.hold_s,
