@@ -52,8 +52,6 @@ JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
 WORKER_CONNECTIONS = 3
-WORKER_NICE = 5
-"""Who drains a backlog takes no processor from those who take orders."""
 AUDIT_NICE = 10
 
 
@@ -256,7 +254,6 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
         ConfigurationUnusable: a file cannot be read.
         AddressTaken: its own address cannot be listened on.
     """
-    os.nice(WORKER_NICE)
     failpoints.install(configuration.failpoints.file)
     registry = CollectorRegistry()
     backorders = WorkerMetrics(registry)

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp
 from standfest.domain.cancellation import CancelRequest
 from standfest.interfaces.api.answers import OrderAnswer, answer, order_answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import waiting
+from standfest.interfaces.api.certainty import require_database, waiting
 from standfest.interfaces.api.conditions import Tags, etag, if_match, require_match
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
@@ -74,6 +74,7 @@ async def cancel_order(request: ApiRequest) -> ASGIApp:
 
 async def _cancel_or_wait(services: Services, command: CancelCommand, tags: Tags | None) -> Cancelled:
     """Cancels; an order that waits in the journal cannot be cancelled before it is in the database."""
+    require_database(services)
     try:
         return await _cancel(services, command, tags)
     except OrderNotFound:

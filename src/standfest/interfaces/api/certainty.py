@@ -14,6 +14,7 @@ from uuid import UUID
 from standfest.clients.etcd_kv import EtcdError
 from standfest.domain.orders import Order
 from standfest.intake.entries import EntryBroken, EntryTooNew
+from standfest.intake.paths import Path
 from standfest.interfaces.api.services import Services
 from standfest.storage.connection import Connection
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
@@ -34,12 +35,23 @@ async def waiting(services: Services, order_id: UUID) -> Order | None:
     return found.get(order_id)
 
 
+def require_database(services: Services) -> None:
+    """Refuses at once what needs a commit while it is known that none comes about.
+
+    Raises:
+        DatabaseUnavailable: new orders go to the journal; nothing was tried.
+    """
+    if services.intake.path is not Path.DIRECT:
+        raise DatabaseUnavailable("the database is away; new orders are accepted by the journal")
+
+
 async def certainly(services: Services, look: Callable[[Connection], Awaitable[Result]]) -> Result:
     """What `look` finds on a node that is the primary still: it can commit. For what a read did not find.
 
     Raises:
         DatabaseUnavailable: that cannot be found out now.
     """
+    require_database(services)
     try:
         async with services.database.write(services.limits.read_deadline_s) as connection:
             found = await look(connection)

@@ -32,7 +32,7 @@ from standfest.interfaces.api.answers import (
     shortage_answers,
 )
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly, waiting
+from standfest.interfaces.api.certainty import certainly, require_database, waiting
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.metrics import ApiMetrics
@@ -174,6 +174,7 @@ async def _stored(services: Services, identifier: UUID) -> Placement | None:
     accepted = await waiting(services, identifier)
     if accepted is not None:
         return Placement(accepted, True, "accepted", accepted.content_hash)
+    require_database(services)
     async with services.database.write(services.limits.write_deadline_s) as connection:
         placements = await read_placements(connection, [identifier])
     return placements.get(identifier)
