@@ -19,7 +19,8 @@ from standfest.errors import StandfestError
 
 CONNECT_TIMEOUT_S = 2
 """The shortest that libpq takes, for one address."""
-PAUSE_S = 0.05
+ATTEMPT_EVERY_S = 0.2
+"""At most so often: each attempt costs every server a connection, and they are being measured."""
 HANGS_AFTER_S = 7.0
 """An attempt that takes longer has found a server (three addresses at most, see above) and waits in its commit."""
 MARK = "standfest.drill"
@@ -165,10 +166,9 @@ class _Attempts:
                 at = time.monotonic()
             except (CommitCutShort, psycopg.Error) as error:
                 self._last_error = short(error) if isinstance(error, psycopg.Error) else str(error)
-                time.sleep(PAUSE_S)
-                continue
-            if primary != self._gone:
-                return WritesBack(primary, at)
-            self._last_error = "the primary that was to fail still takes writes"
-            time.sleep(PAUSE_S)
+            else:
+                if primary != self._gone:
+                    return WritesBack(primary, at)
+                self._last_error = "the primary that was to fail still takes writes"
+            time.sleep(max(0.0, self._started_at + ATTEMPT_EVERY_S - time.monotonic()))
         return None

@@ -32,6 +32,8 @@ BEFORE_S_MAX = 5.0
 AFTER_S = 3.0
 """Orders flow for at least so long after the fault is undone."""
 POLL_S = 0.2
+STATUS_POLL_S = 0.5
+"""Between two looks at the whole cluster, while no orders flow."""
 
 
 class DrillFailed(StandfestError):
@@ -236,7 +238,7 @@ async def _until_well(grounds: Grounds, teller: _Teller, phase: Phase) -> Health
         health = await _health(grounds, time.monotonic() - began)
         if health.well or health.waited_s > HEALTHY_TIMEOUT_S:
             return health
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(STATUS_POLL_S)
 
 
 async def _health(grounds: Grounds, waited_s: float) -> Health:

@@ -15,7 +15,7 @@ from standfest.cluster.binaries import Binaries
 from standfest.cluster.handle import Cluster
 from standfest.cluster.inventory import find_service
 from standfest.cluster.observe import observe
-from standfest.cluster.processes import everything_of
+from standfest.cluster.processes import everything_of, processes_of, working_pid
 from standfest.cluster.takedown import hold_node, hold_service, release_node, release_service
 from standfest.cluster.topology import Node
 from standfest.emergency.drills import faults, probe, processes
@@ -33,6 +33,11 @@ AGREE_TIMEOUT_S = 15.0
 WRITES_BACK_TIMEOUT_S = 90.0
 CONDITION_TIMEOUT_S = 30.0
 POLL_S = 0.1
+"""Between two looks for a condition that is cheap to look at."""
+STATUS_POLL_S = 1.0
+"""Between two looks that ask the whole cluster: what is measured shares the machine with them."""
+HOLD_POLL_S = 1.0
+"""Between two looks at a fault that is held."""
 LISTINGS_MAX = 20
 """Looks for processes that a node started while it was being frozen."""
 
@@ -135,7 +140,7 @@ class Stage:
                 reason = str(error)
             if time.monotonic() > deadline:
                 raise FaultFailed(f"which server is primary stays unclear, so nothing was done to it: {reason}")
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(STATUS_POLL_S)
 
     async def target(self, node: str, service: str) -> Target:
         """The process of NODE/SERVICE."""
@@ -207,21 +212,51 @@ class Stage:
 
     # --- proving and waiting ---
 
-    async def hold(self, missing: Callable[[], Awaitable[str]]) -> None:
-        """Waits as long as the fault is to be held; FaultFailed as soon as `missing` says why it is not there."""
+    async def hold(self, missing: Callable[[], Awaitable[str]], *, every_s: float = HOLD_POLL_S) -> None:
+        """Waits as long as the fault is to be held; FaultFailed as soon as `missing` says why it is not there.
+
+        It is asked at the beginning, at the end and every `every_s` between, and must not disturb what is measured:
+        it looks at processes, not at the status of the cluster.
+        """
         until = time.monotonic() + self.hold_s
-        while time.monotonic() < until:
+        while True:
             if gap := await missing():
                 raise FaultFailed(f"the fault was to be held for {self.hold_s:.0f} s: {gap}")
-            await asyncio.sleep(POLL_S)
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(every_s, left_s))
 
-    async def until(self, what: str, missing: Callable[[], Awaitable[str]], timeout_s: float) -> None:
+    async def until(
+        self, what: str, missing: Callable[[], Awaitable[str]], timeout_s: float, *, every_s: float = POLL_S
+    ) -> None:
         """Waits for a condition: `missing` says "" once it is there. FaultFailed after the timeout."""
         deadline = time.monotonic() + timeout_s
         while gap := await missing():
             if time.monotonic() > deadline:
                 raise FaultFailed(f"waited {timeout_s:.0f} s for {what}: {gap}")
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(every_s)
+
+    def process_of(self, full_name: str) -> Process | None:
+        """The process of a service (NODE/NAME), found without asking anybody: None where it has none."""
+        service = find_service(self.cluster.topology, full_name)
+        home = self.cluster.node_home(self.cluster.topology.node(service.node))
+        pid = working_pid(processes_of(home), service.kind, service.program)
+        return None if pid is None else _identified(pid)
+
+    async def stays_down(self, *full_names: str) -> str:
+        """Which of the services (NODE/NAME) have a process nevertheless, as a reason. For `hold`."""
+        found = {name: process for name in full_names if (process := self.process_of(name)) is not None}
+        return "; ".join(f"{name} runs (pid {process.pid})" for name, process in found.items())
+
+    async def stays_dark(self, *nodes: str) -> str:
+        """What runs on these nodes nevertheless, as a reason. For `hold`."""
+        found = [
+            f"{name}/{own.program}"
+            for name in nodes
+            for own in processes_of(self.cluster.node_home(self.cluster.topology.node(name)))
+        ]
+        return f"these run: {', '.join(found)}" if found else ""
 
     async def writes_back(self, gone: probe.Primary, *, elsewhere: bool = False) -> probe.WritesBack:
         """Waits for the first durable commit on a primary that is not `gone`, and notes how long it took.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -11,7 +12,7 @@ from standfest.emergency.drills import faults, probe, processes
 from standfest.emergency.drills.drill import Drill, Goal, Proof
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, HOLD_POLL_S, STATUS_POLL_S, Stage
 
 SWITCHOVERS = 20
 SWITCHOVER_TIMEOUT_S = 60.0
@@ -75,18 +76,17 @@ async def restarted(stage: Stage, before: Target) -> Target:
     found: list[Target] = []
 
     async def missing() -> str:
-        try:
-            after = await stage.target(before.node, before.service)
-        except FaultFailed as error:
-            return str(error)
-        except processes.ProcessGone as error:
-            return str(error)
-        if after.process == before.process:
+        process = stage.process_of(f"{before.node}/{before.service}")
+        if process is None:
+            return "it has no process"
+        if process == before.process:
             return f"{before} still runs"
-        found.append(after)
+        found.append(replace(before, process=process))
         return ""
 
-    await stage.until(f"{before.node}/{before.service} to be started again", missing, CONDITION_TIMEOUT_S)
+    await stage.until(
+        f"{before.node}/{before.service} to be started again", missing, CONDITION_TIMEOUT_S, every_s=HOLD_POLL_S
+    )
     return found[-1]
 
 
@@ -149,21 +149,12 @@ async def _standbys_dead(stage: Stage, count: int) -> Proof:
     stage.begin("SIGKILL of standbys", targets=[str(target) for target in dead])
     for target in dead:
         faults.kill(target)
-    async with stage.held_service(*(f"{target.node}/postgres" for target in dead)):
-
-        async def missing() -> str:
-            status = await stage.status()
-            alive = [
-                f"{node}/postgres runs"
-                for node, each in faults.services(status)
-                if each["name"] == "postgres" and node in {target.node for target in dead} and each["pid"]
-            ]
-            return "; ".join(alive)
-
+    names = [f"{target.node}/postgres" for target in dead]
+    async with stage.held_service(*names):
         waiting = asyncio.create_task(stage.writes_again())
         await asyncio.sleep(0)
         try:
-            await stage.hold(missing)
+            await stage.hold(lambda: stage.stays_down(*names))
             blocked = not waiting.done()
         except BaseException:
             waiting.cancel()
@@ -202,7 +193,7 @@ async def _ready_standby(stage: Stage) -> str:
         found = [each.node for each in faults.having_role(await stage.status(), "postgres", "standby")]
         return "" if len(found) > 1 else f"{len(found)} standbys protect the primary"
 
-    await stage.until("both standbys to protect the primary", missing, SWITCHOVER_TIMEOUT_S)
+    await stage.until("both standbys to protect the primary", missing, SWITCHOVER_TIMEOUT_S, every_s=STATUS_POLL_S)
     return found[0]
 
 

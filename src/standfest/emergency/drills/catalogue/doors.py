@@ -19,11 +19,7 @@ async def door_dies(stage: Stage) -> Proof:
     stage.begin("SIGKILL of a door", target=str(target))
     faults.kill(target)
     async with stage.held_service(f"{target.node}/{target.service}"):
-
-        async def missing() -> str:
-            return f"{target} lives" if processes.is_running(target.process) else ""
-
-        await stage.hold(missing)
+        await stage.hold(lambda: stage.stays_down(f"{target.node}/{target.service}"))
     after = await restarted(stage, target)
     return {"killed": str(target), "held_s": stage.hold_s, "started_again": after.process.pid}
 

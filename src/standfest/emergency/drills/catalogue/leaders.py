@@ -7,7 +7,7 @@ from standfest.clients.etcd import EtcdMember
 from standfest.clients.etcd_errors import EtcdError
 from standfest.clients.etcd_maintenance import EtcdMaintenance
 from standfest.emergency.drills import faults
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, STATUS_POLL_S, Stage
 
 ANSWER_S = 3.0
 """How long a member may take to answer."""
@@ -52,7 +52,7 @@ async def lead(stage: Stage, service: str, node: str) -> None:
             return str(error)
         return f"{leader} leads"
 
-    await stage.until(f"{node} to lead {service}", missing, CONDITION_TIMEOUT_S)
+    await stage.until(f"{node} to lead {service}", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
 
 
 async def _transfer(stage: Stage, service: str, node: str) -> None:

@@ -18,16 +18,7 @@ async def _power_loss(stage: Stage, prepare: Prepare) -> Proof:
     what = "SIGKILL of all that runs on the primary's node"
     async with stage.held_node(target.node, lambda: stage.begin(what, target=str(target), **leaders)):
         proof = await taken_over(stage, gone, target)
-
-        async def missing() -> str:
-            pids = [
-                f"{node}/{each['name']}"
-                for node, each in faults.services(await stage.status())
-                if node == target.node and each["pid"]
-            ]
-            return f"these run: {', '.join(pids)}" if pids else ""
-
-        await stage.hold(missing)
+        await stage.hold(lambda: stage.stays_dark(target.node))
     return {"lost": target.node, **leaders, **proof}
 
 

@@ -28,7 +28,7 @@ from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOU
 
 OUT_OF_ROTATION_S_MAX = 1.0
 """Within it no door may send anything more to a frozen API process."""
-POLL_S = 0.02
+POLL_S = 0.1
 CONNECT_TIMEOUT_S = 0.5
 STRANGERS_A_LOOK = 2
 FILES_SPARE = 2
@@ -87,7 +87,7 @@ async def descriptors_exhausted(stage: Stage) -> Proof:
             told[await _asked(stage, service.address)] += 1
             return ""
 
-        await stage.hold(missing)
+        await stage.hold(missing, every_s=POLL_S)
     if not told["429"] + told["nothing"]:
         raise FaultFailed(f"{target} answered every stranger ({dict(told)}): it never lacked files")
     stage.rules["429, not 5xx"] = not any(word.startswith("5") for word in told)

@@ -1,12 +1,12 @@
 """Drills that break the two etcd clusters: the one in which Patroni agrees, and the journal."""
 
 from standfest.clients.asking import UnreachableError
-from standfest.emergency.drills import faults, processes
+from standfest.emergency.drills import faults
 from standfest.emergency.drills.catalogue.database import taken_over
 from standfest.emergency.drills.catalogue.leaders import lead_elsewhere, member
 from standfest.emergency.drills.drill import Drill, Proof
-from standfest.emergency.drills.faults import FaultFailed, Target
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+from standfest.emergency.drills.faults import Target
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, HOLD_POLL_S, STATUS_POLL_S, Stage
 
 
 async def etcd_leader_dies(stage: Stage) -> Proof:
@@ -17,7 +17,7 @@ async def etcd_leader_dies(stage: Stage) -> Proof:
     faults.kill(leader)
     async with stage.held_service(f"{leader.node}/etcd"):
         new = await _another_leads(stage, "etcd", leader)
-        await stage.hold(lambda: _runs(stage, leader))
+        await stage.hold(lambda: stage.stays_down(f"{leader.node}/etcd"))
     return {"killed": str(leader), "new_leader": new, **await _same_primary(stage, before)}
 
 
@@ -40,7 +40,7 @@ async def etcd_without_quorum(stage: Stage) -> Proof:
                 return ""
             return "the member that is left can commit" if healthy else ""
 
-        await stage.until("etcd to lose its quorum", no_quorum, CONDITION_TIMEOUT_S)
+        await stage.until("etcd to lose its quorum", no_quorum, CONDITION_TIMEOUT_S, every_s=HOLD_POLL_S)
         await stage.hold(no_quorum)
     return {"killed": [str(each) for each in dead], "held_s": stage.hold_s, **await _same_primary(stage, before)}
 
@@ -80,17 +80,8 @@ async def _another_leads(stage: Stage, service: str, gone: Target) -> str:
         found[:] = [each for each in leaders if each.process != gone.process]
         return "" if found else "nobody else leads"
 
-    await stage.until(f"another leader of {service}", missing, CONDITION_TIMEOUT_S)
+    await stage.until(f"another leader of {service}", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
     return found[0].node
-
-
-async def _runs(stage: Stage, target: Target) -> str:
-    """Whether a service that was killed runs nevertheless, as a reason."""
-    try:
-        found = await stage.target(target.node, target.service)
-    except (FaultFailed, processes.ProcessGone):
-        return ""
-    return f"{found} runs"
 
 
 async def _same_primary(stage: Stage, before: object) -> dict[str, object]:

@@ -1,6 +1,5 @@
 """Drills on commits that wait for a standby which does not come: none of them may be acknowledged."""
 
-import asyncio
 import contextlib
 
 from standfest.emergency.drills import faults
@@ -8,7 +7,7 @@ from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.drill import Drill, Proof
 from standfest.emergency.drills.faults import FaultFailed
 from standfest.emergency.drills.replication import CANCEL, TERMINATE, end_waiting, standbys_deaf, until_waiting
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, POLL_S, STATUS_POLL_S, Stage
 
 SIGNALLED_MIN = 3
 """So many waiting commits are ended at least."""
@@ -45,7 +44,7 @@ async def _ended(stage: Stage, function: str, how: str) -> Proof:
             await too_few()
             return "" if faults.stands_still(receivers) else "a standby receives"
 
-        await stage.hold(moves)
+        await stage.hold(moves, every_s=POLL_S)
         span.end()
     await stage.writes_again()
     stage.rules[NO_CONFIRMATION] = span.placed()[201] == 0
@@ -55,13 +54,13 @@ async def _ended(stage: Stage, function: str, how: str) -> Proof:
 async def crash_with_waiters(stage: Stage) -> Proof:
     """The primary crashes with commits that wait, and comes back with their rows while no standby is there."""
     gone, primary = await stage.primary()
-    standbys = [node.name for node in stage.cluster.topology.nodes if node.name != primary.node]
+    names = [f"{node.name}/postgres" for node in stage.cluster.topology.nodes if node.name != primary.node]
     stage.begin("both standbys are held down, and the primary crashes with waiting commits", primary=str(primary))
     async with contextlib.AsyncExitStack() as held:
         async with standbys_deaf(stage):
             waiting = await until_waiting(stage)
             # Killed while they stand still: nothing of what waits reaches them in their last moment.
-            await held.enter_async_context(stage.held_service(*(f"{node}/postgres" for node in standbys)))
+            await held.enter_async_context(stage.held_service(*names))
         span = Span(stage)
         faults.kill(primary)
 
@@ -69,19 +68,14 @@ async def crash_with_waiters(stage: Stage) -> Proof:
             again = faults.having_role(await stage.status(), "postgres", "primary")
             return "" if again and again[0].process != primary.process else "no PostgreSQL is primary again"
 
-        await stage.until("the primary to be back, alone", missing, CONDITION_TIMEOUT_S)
-        await stage.hold(_nothing)
+        await stage.until("the primary to be back, alone", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
+        await stage.hold(lambda: stage.stays_down(*names))
         span.end()
     back = await stage.writes_back(gone)
     if await stage.node_of(back.primary) != primary.node:
         raise FaultFailed(f"another node took over from {primary}: nothing showed rows that only it had")
     stage.rules[NO_CONFIRMATION] = span.placed()[201] == 0
     return {"killed": str(primary), "waiting": waiting, "placed": dict(span.placed())}
-
-
-async def _nothing() -> str:
-    await asyncio.sleep(0)
-    return ""
 
 
 DRILLS = (

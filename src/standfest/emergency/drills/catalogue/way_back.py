@@ -2,7 +2,6 @@
 
 import contextlib
 
-from standfest.emergency.drills import faults
 from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.drill import Drill, Proof
 from standfest.emergency.drills.stage import Stage
@@ -19,16 +18,7 @@ async def two_nodes_lost(stage: Stage) -> Proof:
             span = Span(stage)
             for name in lost:
                 await held.enter_async_context(stage.held_node(name))
-
-        async def missing() -> str:
-            running = [
-                f"{node}/{each['name']}"
-                for node, each in faults.services(await stage.status())
-                if node in lost and each["pid"]
-            ]
-            return f"these run: {', '.join(running)}" if running else ""
-
-        await stage.hold(missing)
+        await stage.hold(lambda: stage.stays_dark(*lost))
         span.end()
     back = await stage.writes_back(gone)
     stage.rules["nothing acknowledged while two nodes were lost"] = not span.placed()
