@@ -37,5 +37,7 @@ class Drill:
     goal: Goal = Goal()
     rate_per_s: float | None = None
     """Orders a second, where it does not go by the run's."""
+    by_journal: bool = False
+    """No write comes through for a while, and orders must go by the journal then."""
     failures_allowed: bool = False
     """Submissions may fail: so much is broken that taking orders would be wrong."""

@@ -20,8 +20,12 @@ from standfest.emergency.drills.stage import Grounds, Stage
 from standfest.emergency.drills.traffic_process import Traffic
 from standfest.errors import StandfestError
 
-CLIENT_DEADLINE_S = 30.0
-"""How long the drill's client repeats one order before it counts as failed."""
+CLIENT_DEADLINE_S = 10.0
+"""How long the drill's client repeats one order before it counts as failed. Shorter than a failover, so that a client
+cannot outlast one by repeating: what is acknowledged meanwhile went by another way."""
+AWAY_S_MIN = 2.0
+"""Where no write came through for longer, orders must have gone by the journal: an attempt at the database is given
+up after 1 s at most."""
 FIRST_ORDER_TIMEOUT_S = 30.0
 """How long the first acknowledgement may take before any fault is put in."""
 HEALTHY_TIMEOUT_S = 120.0
@@ -143,6 +147,8 @@ async def run_drill(grounds: Grounds, guard: Guard, drill: Drill, plan: Plan, te
         if not after.well:
             errors.append(f"not well {after.waited_s:.0f} s after the fault: {'; '.join(after.reasons)}")
     verdict, complaint = await _verdict(grounds, plan, teller)
+    if drill.by_journal and verdict is not None and (stage.writes_back_s or 0.0) > AWAY_S_MIN:
+        stage.rules["orders went to the journal"] = verdict.accepted_by_journal > 0
     if not plan.must_heal:
         after = await _health(grounds, 0.0)
     return Result(

@@ -204,6 +204,7 @@ DRILLS = (
         "The primary's postmaster is killed.",
         primary_crash,
         goal=Goal(ack_ms_max=500, writes_back_s_max=10),
+        by_journal=True,
     ),
     Drill(
         (2,),
@@ -211,6 +212,7 @@ DRILLS = (
         "One backend of the primary is killed, and PostgreSQL ends all of them.",
         backend_crash,
         goal=Goal(writes_back_s_max=10),
+        by_journal=True,
     ),
     Drill((3,), "patroni-dies", "Patroni on the primary's node is killed.", patroni_dies),
     Drill(
@@ -227,6 +229,7 @@ DRILLS = (
         postgres_frozen,
         hold_s=30,
         goal=Goal(ack_ms_max=600),
+        by_journal=True,
     ),
     Drill(
         (16,),
@@ -243,6 +246,7 @@ DRILLS = (
         both_standbys_dead,
         hold_s=10,
         goal=Goal(ack_ms_max=600),
+        by_journal=True,
     ),
     Drill((46,), "switchovers", "The primary's role is handed on twenty times.", switchovers),
 )

@@ -76,6 +76,7 @@ DRILLS = (
         power_loss,
         hold_s=5,
         goal=Goal(ack_ms_max=1000, writes_back_s_max=30),
+        by_journal=True,
     ),
     Drill(
         (6,),
@@ -84,6 +85,7 @@ DRILLS = (
         power_loss_with_journal,
         hold_s=5,
         goal=Goal(ack_ms_max=2000, writes_back_s_max=30),
+        by_journal=True,
     ),
     Drill(
         (7,),
@@ -92,6 +94,7 @@ DRILLS = (
         freeze,
         hold_s=FREEZE_S,
         goal=Goal(ack_ms_max=1000),
+        by_journal=True,
     ),
     Drill(
         (7,),
@@ -100,6 +103,7 @@ DRILLS = (
         freeze_with_journal,
         hold_s=FREEZE_S,
         goal=Goal(ack_ms_max=2000),
+        by_journal=True,
     ),
     Drill(
         (8,),
@@ -108,5 +112,6 @@ DRILLS = (
         power_loss_with_etcd,
         hold_s=5,
         goal=Goal(ack_ms_max=2000, writes_back_s_max=30),
+        by_journal=True,
     ),
 )

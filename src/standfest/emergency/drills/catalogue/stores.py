@@ -110,6 +110,7 @@ DRILLS = (
         "journal-leader-dies-in-failover",
         "The journal's leader is killed right after the primary's postmaster.",
         journal_leader_dies_in_failover,
+        by_journal=True,
     ),
     Drill(
         (27,),
