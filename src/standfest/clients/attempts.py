@@ -105,6 +105,8 @@ class Tried:
     """From the first submission to the outcome, repeats and pauses included; monotonic clock."""
     last: Answer | None
     """The last answer that came, None where there was none."""
+    broken: int = 0
+    """Attempts whose connection was not made, or ended before a whole answer; none that another one overtook."""
 
     @property
     def body(self) -> Mapping[str, Any]:
@@ -155,7 +157,7 @@ def conclude(tried: Tried) -> Outcome:
         kind = Refused
     else:
         kind = NotAttempted
-    return kind(tried.attempts, tried.ambiguous, tried.elapsed_s, tried.last)
+    return kind(tried.attempts, tried.ambiguous, tried.elapsed_s, tried.last, tried.broken)
 
 
 class Course:
@@ -168,6 +170,7 @@ class Course:
         """`hedged`: a second attempt may begin while the first one is silent (only with a key, or to read)."""
         self.attempts = 0
         self.ambiguous = 0
+        self.broken = 0
         self.under_way = 0
         self.last: Answer | None = None
         self.next_at = began
@@ -212,6 +215,7 @@ class Course:
     def broke(self, now: float, sent: bool) -> None:
         """Notes the end of an attempt without an answer; `sent`: the other side may have got it."""
         self.under_way -= 1
+        self.broken += 1
         self.ambiguous += sent
         self._repeat(now, None, at_once=self._failures == 0)
 
@@ -231,7 +235,7 @@ class Course:
 
     def tried(self, now: float) -> Tried:
         """What it came to: attempts that are under way still are abandoned, and brought nothing definite."""
-        return Tried(self.attempts, self.ambiguous + self.under_way, now - self._began, self.last)
+        return Tried(self.attempts, self.ambiguous + self.under_way, now - self._began, self.last, self.broken)
 
     def _repeat(self, now: float, retry_after_s: float | None, at_once: bool) -> None:
         self._failures += 1

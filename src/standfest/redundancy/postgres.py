@@ -13,7 +13,7 @@ from standfest.redundancy.site import Site
 LOOP_WAIT_S = 1
 """How often Patroni looks after its member, its smallest: on three nodes that costs 0.02 cores (bench/idle.py)."""
 
-_TTL_S = 20
+TTL_S = 20
 """Patroni's smallest ttl; LOOP_WAIT_S + 2 · _RETRY_TIMEOUT_S must not exceed it."""
 
 _RETRY_TIMEOUT_S = 3
@@ -68,7 +68,7 @@ def render_patroni(site: Site) -> str:
 def dynamic_settings(topology: Topology) -> dict[str, object]:
     """What Patroni keeps in etcd for all members alike: set at bootstrap, brought up to date at every `up`."""
     return {
-        "ttl": _TTL_S,
+        "ttl": TTL_S,
         "loop_wait": LOOP_WAIT_S,
         "retry_timeout": _RETRY_TIMEOUT_S,
         "synchronous_mode": "quorum",

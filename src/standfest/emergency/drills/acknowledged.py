@@ -33,6 +33,15 @@ class Span:
         """Orders acknowledged in the span, by HTTP status."""
         return Counter(line["status"] for line in self._ended() if line["op"] == "ok" and line["kind"] == "place")
 
+    def acknowledged(self) -> int:
+        """Whatever was acknowledged in the span, orders and cancellations."""
+        return sum(line["op"] == "ok" for line in self._ended())
+
+    def broken(self) -> int:
+        """Connections to a door that were not made, or broke before a whole answer, of what ended in the span: an
+        attempt that another one of the same request overtook is none."""
+        return sum(line.get("broken", 0) for line in self._ended())
+
     def repeated(self) -> int:
         """Submissions that ended in the span and took more than one attempt: also where an answer was slow, as a client
         asks the other door then."""

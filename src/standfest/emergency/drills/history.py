@@ -25,8 +25,9 @@ invoke   kind          place | cancel
 ok       definite success (2xx)
 fail     definite refusal: no order may exist for it, except for 409 with an order_id, the recorded refusal
 unknown  no definite answer before the client's deadline: it may have happened, once
-  these  kind, key, nonce, attempts, ambiguous (attempts that were sent and got no definite answer), status,
-         problem, order_id, order_status, number, content_hash, gross, receipt: each where there is one
+  these  kind, key, nonce, attempts, broken (attempts whose connection was not made or broke before a whole answer),
+         ambiguous (attempts that were sent and got no definite answer), status, problem, order_id, order_status,
+         number, content_hash, gross, receipt: each where there is one
 shed     an arrival that was never sent, as too many were under way: kind, key, nonce, due
 read     a GET of an order after its acknowledgement: key, nonce, order_id, status (null without an answer)
 note     what, and whatever belongs to it; those that the checker reads:

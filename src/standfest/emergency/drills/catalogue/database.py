@@ -9,11 +9,17 @@ import psycopg
 
 from standfest.cluster.access import APP_ROLE
 from standfest.emergency.drills import faults, probe, processes
+from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.drill import Drill, Goal, Proof
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, HOLD_POLL_S, STATUS_POLL_S, Stage
+from standfest.redundancy.postgres import TTL_S
 
+TAKEN_OVER_S_MAX = TTL_S + 10.0
+"""After it another server is primary in place of one whose Patroni no longer says that it lives."""
+LONG_HOLD_S = 2.0
+"""A hold in which orders must have been taken; a shorter one may pass between two of them."""
 SWITCHOVERS = 20
 SWITCHOVER_TIMEOUT_S = 60.0
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE usename = %s AND backend_type = 'client backend' ORDER BY pid"
@@ -118,6 +124,8 @@ async def _frozen(stage: Stage, gone: probe.Primary, target: Target) -> dict[str
             back = await taking_over if taking_over.done() else None
         finally:
             taking_over.cancel()
+    if stage.hold_s > TAKEN_OVER_S_MAX:
+        stage.rules["another primary took over"] = back is not None
     if back is None:
         back = await stage.writes_again()
     return {
@@ -153,8 +161,10 @@ async def _standbys_dead(stage: Stage, count: int) -> Proof:
     async with stage.held_service(*names):
         waiting = asyncio.create_task(stage.writes_again())
         await asyncio.sleep(0)
+        span = Span(stage)
         try:
             await stage.hold(lambda: stage.stays_down(*names))
+            span.end()
             blocked = not waiting.done()
         except BaseException:
             waiting.cancel()
@@ -162,7 +172,17 @@ async def _standbys_dead(stage: Stage, count: int) -> Proof:
     await waiting
     if blocked != (count == 2):
         raise FaultFailed(f"with {count} standbys dead database writes were {'away' if blocked else 'there'}")
-    return {"killed": [str(target) for target in dead], "held_s": stage.hold_s, "writes_waited": blocked}
+    placed = span.placed()
+    if count == 2:
+        stage.rules["every order by the journal"] = placed[201] == 0
+        if stage.hold_s > LONG_HOLD_S:
+            stage.rules["orders were taken while both standbys were dead"] = placed[202] > 0
+    return {
+        "killed": [str(target) for target in dead],
+        "held_s": stage.hold_s,
+        "writes_waited": blocked,
+        "placed": dict(placed),
+    }
 
 
 async def switchovers(stage: Stage) -> Proof:
@@ -227,7 +247,7 @@ DRILLS = (
         "postgres-frozen",
         "Every process of the primary's PostgreSQL stands still.",
         postgres_frozen,
-        hold_s=30,
+        hold_s=35,
         goal=Goal(ack_ms_max=600),
         by_journal=True,
     ),

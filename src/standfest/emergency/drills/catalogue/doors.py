@@ -58,8 +58,9 @@ async def door_reloads(stage: Stage) -> Proof:
             raise FaultFailed(f"{service.full_name} went on with process {renewed.pid} after a reload")
         workers.append(renewed.pid)
     span.end()
+    stage.rules["no connection broke"] = span.broken() == 0
     stage.also["nobody had to repeat anything"] = span.repeated() == 0
-    return {"reloads": RELOADS, "workers": workers, "repeated": span.repeated()}
+    return {"reloads": RELOADS, "workers": workers, "repeated": span.repeated(), "broken": span.broken()}
 
 
 async def _door(stage: Stage) -> Target:

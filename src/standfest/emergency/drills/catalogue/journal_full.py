@@ -17,6 +17,7 @@ from standfest.cluster.supervision import stop_program
 from standfest.cluster.topology import Node
 from standfest.cluster.topology_file import read_topology
 from standfest.cluster.waiting import until
+from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.catalogue.leaders import ANSWER_S
 from standfest.emergency.drills.drill import Drill, Proof
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Silent, Stage
@@ -45,7 +46,10 @@ async def journal_full(stage: Stage) -> Proof:
         # Nobody has to fill it. Its upkeep takes the alarm back, and the next write raises it again.
         await stage.until("the journal to be full", lambda: _takes_more(cluster), CONDITION_TIMEOUT_S)
         await stage.until("the journal to say that it is full", lambda: _unalarmed(cluster), CONDITION_TIMEOUT_S)
+        span = Span(stage)
         await stage.hold(lambda: _takes_more(cluster))
+        span.end()
+        stage.rules["orders went on straight to the database"] = span.placed()[201] > 0
         verdict = (await stage.status())["verdict"]
         stage.rules["can_lose_a_node turns false"] = not verdict["can_lose_a_node"]
         stage.also["reasons while it was full"] = list(verdict["reasons"])[:EXCERPT_MAX]

@@ -177,4 +177,4 @@ def describe(outcome: Outcome) -> dict[str, Any]:
         "receipt": body.get("receipt"),
     }
     known = {name: value for name, value in found.items() if value is not None}
-    return {"attempts": outcome.attempts, "ambiguous": outcome.ambiguous, **known}
+    return {"attempts": outcome.attempts, "broken": outcome.broken, "ambiguous": outcome.ambiguous, **known}
