@@ -235,7 +235,7 @@ async def test_drainers_at_once_make_one_order_of_an_entry(
     ]
 
     async def drain_all(drainer: Drainer) -> None:
-        async with _Ahead(journal, []) as ahead:
+        async with _Ahead(journal, [], 100) as ahead:
             await drainer._drain(pairs, ahead)
 
     await asyncio.gather(*(drain_all(Drainer(pool, journal)) for _ in range(4)))

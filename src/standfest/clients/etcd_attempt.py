@@ -87,7 +87,8 @@ class Gateway:
         except (aiohttp.ClientError, OSError) as error:
             return Unanswered(f"{address}: {type(error).__name__} {error}")
         if answer is None:
-            return Unanswered(f"{address} answered more than {ANSWER_BYTES_MAX} bytes")
+            # It would be as long from any member: who asked has to ask for less.
+            return Refused(Refusal.INVALID, f"{address} answered more than {ANSWER_BYTES_MAX} bytes")
         if response.status == 200:
             return Answered(answer, clock() - begun)
         kind, message = read_refusal(response.status, answer)

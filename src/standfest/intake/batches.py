@@ -1,11 +1,12 @@
 """Orders that arrive together travel together: bounded batches, few in the air, nobody waits for a fuller one.
 
-A batch leaves at once while fewer than `flights_max` are in the air, so a lonely order is never kept waiting; what
-arrives meanwhile is the next batch. One order cannot fail its neighbours: a batch that fails for a reason which is not
-everybody's is halved until the order alone is left with its own failure.
+A batch leaves at once while fewer than `flights_max` are in the air and the one before left a while ago, so a lonely
+order is never kept waiting; what arrives meanwhile is the next batch. One order cannot fail its neighbours: a batch
+that fails for a reason which is not everybody's is halved until the order alone is left with its own failure.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -17,9 +18,6 @@ from standfest.storage.deadline import Deadline
 Answer = TypeVar("Answer")
 Send = Callable[[Sequence[Order], Deadline], Awaitable[Sequence[Answer]]]
 """Carries a batch (no two orders with one client and key) and answers in its order, before the deadline."""
-
-_LINE_WEIGHT = 400  # bytes that a line takes, about, encoded or as columns
-_ORDER_WEIGHT = 1_200
 
 
 class Passenger(Generic[Answer]):
@@ -49,23 +47,31 @@ class Batches(Generic[Answer]):
         send: Send[Answer],
         *,
         everybodys: tuple[type[Exception], ...],
+        weigh: Callable[[Order], int],
         orders_max: int,
         weight_max: int,
         flights_max: int,
+        spacing_s: float = 0.0,
     ) -> None:
         """
         Args:
             send: carries one batch.
             everybodys: failures that are those of the way itself; nobody would fare better alone.
+            weigh: bytes of an order, as it travels.
             orders_max: in one batch.
-            weight_max: bytes of one batch, estimated; a single order may be heavier.
+            weight_max: bytes of one batch; a single order may be heavier.
             flights_max: batches in the air at once.
+            spacing_s: seconds between two departures, at least.
         """
         self._send = send
         self._everybodys = everybodys
+        self._weigh = weigh
         self._orders_max = orders_max
         self._weight_max = weight_max
         self._flights_max = flights_max
+        self._spacing_s = spacing_s
+        self._departed_at = 0.0
+        self._departing: asyncio.TimerHandle | None = None
         self._waiting: deque[Passenger[Answer]] = deque()
         self._flights: set[asyncio.Task[None]] = set()
         self._under_way: dict[UUID, Passenger[Answer]] = {}
@@ -83,7 +89,10 @@ class Batches(Generic[Answer]):
             self._under_way[order.order_id] = passenger
             passenger.answer.add_done_callback(lambda _: self._arrived(order.order_id))
             self._waiting.append(passenger)
-            self._depart()
+            if self._departing is None:
+                self._depart()
+        elif deadline.remaining_s > passenger.deadline.remaining_s:
+            passenger.deadline = deadline
         return passenger
 
     def turn_away(self, error: Exception) -> None:
@@ -96,18 +105,28 @@ class Batches(Generic[Answer]):
         del self._under_way[order_id]
 
     def _depart(self) -> None:
+        self._departing = None
         while self._waiting and len(self._flights) < self._flights_max:
+            early_s = self._departed_at + self._spacing_s - time.monotonic()
+            if early_s > 0:
+                self._departing = asyncio.get_running_loop().call_later(early_s, self._depart)
+                return
             batch = self._next_batch()
             if not batch:
                 return
+            self._departed_at = time.monotonic()
+            for passenger in batch:  # from now on something may happen, however late the flight's first step comes
+                passenger.sent = True
             flight = asyncio.create_task(self._fly(batch))
             self._flights.add(flight)
             flight.add_done_callback(self._landed)
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
-        flight.result()  # whatever can go wrong went to the passengers; anything else shall be seen
-        self._depart()
+        if self._departing is None:
+            self._depart()
+        if not flight.cancelled():
+            flight.result()  # whatever can go wrong went to the passengers; anything else shall be seen
 
     def _next_batch(self) -> list[Passenger[Answer]]:
         """The first that wait, as many as go together: bounded, and no two with one client and key."""
@@ -117,24 +136,23 @@ class Batches(Generic[Answer]):
         weight = 0
         while self._waiting and len(batch) < self._orders_max:
             passenger = self._waiting.popleft()
-            if passenger.answer.done():
-                continue  # who waited has gone: its deadline passed, and nothing was sent
+            if passenger.answer.done() or passenger.deadline.passed:
+                continue  # who waited has gone, or goes now: nothing was sent
             order = passenger.order
             key = (order.client_id, order.idempotency_key)
-            weight += _ORDER_WEIGHT + _LINE_WEIGHT * len(order.lines)
-            if key in keys or (batch and weight > self._weight_max):
+            if key in keys:
                 left.append(passenger)
-                if key not in keys:
-                    break
                 continue
+            weight += self._weigh(order)
+            if batch and weight > self._weight_max:
+                left.append(passenger)
+                break
             keys.add(key)
             batch.append(passenger)
         self._waiting.extendleft(reversed(left))
         return batch
 
     async def _fly(self, batch: list[Passenger[Answer]]) -> None:
-        for passenger in batch:
-            passenger.sent = True
         latest = max((passenger.deadline for passenger in batch), key=lambda deadline: deadline.remaining_s)
         try:
             answers = await self._send([passenger.order for passenger in batch], latest)

@@ -87,7 +87,11 @@ async def place_aside(database: Database, decisions: Sequence[Decision], deadlin
         DatabaseUnavailable, OutcomeUnknown: as `place`.
     """
     async with database.connection(deadline) as connection:
-        await _carry_out(connection, [decision.order for decision in decisions], decisions)
+        outcomes = await _carry_out(connection, [decision.order for decision in decisions], decisions)
+        if any(isinstance(outcome, KeyReused) for outcome in outcomes):
+            raise StatementBroken(
+                "the key of an order in conflict is held by another: only this product makes such keys"
+            )
         await commit(connection, deadline)
 
 

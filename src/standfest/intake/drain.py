@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import datetime
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from typing import Self
 from uuid import UUID
 
 import msgspec
 import psycopg
 import structlog
 
-from standfest.clients.etcd_kv import EtcdError
+from standfest.clients.etcd_kv import EtcdError, EtcdFull
 from standfest.domain.orders import Order
 from standfest.domain.stock import set_aside
 from standfest.domain.synthetic import SYNTHETIC_CLIENT
@@ -37,6 +37,10 @@ from standfest.telemetry.failures import facts_of
 LIST_MAX = 5_000
 BATCH_MAX = 100
 BATCH_LINES_MAX = 4_000
+ROUND_S = 15.0
+TOO_NEW_MAX = 50_000
+"""Entries that are left for a later release are remembered, so that they do not hide those behind them."""
+REASON_MAX = 500
 IDLE_S = 0.4
 """The pause where nothing waits. There are three drainers, so that an order waits a third of it."""
 PAUSE_MAX_S = 2.0
@@ -47,14 +51,12 @@ FORGET_INTERVAL_S = 60.0
 FORGET_MAX = 1_000
 _JOURNAL_DEADLINE_S = 3.0
 _DATABASE_DEADLINE_S = 5.0
-_ROUND_MAX_S = 30.0
 
 _AWAY = (DatabaseUnavailable, OutcomeUnknown, EtcdError)
 _DEFECTS = (psycopg.Error, StandfestError, msgspec.MsgspecError)
 
 _log = structlog.get_logger(__name__)
 _Pair = tuple[Waiting, Order]
-_T = TypeVar("_T")
 
 
 class Drainer:
@@ -63,6 +65,8 @@ class Drainer:
     def __init__(self, database: Database, journal: Journal) -> None:
         self._database = database
         self._journal = journal
+        self._batch_max = BATCH_MAX
+        self._too_new: set[UUID] = set()
         self.drained = 0
         """Business orders that this drainer wrote, or found written."""
         self.set_apart = 0
@@ -82,45 +86,51 @@ class Drainer:
         pause_s = IDLE_S
         while not stop.is_set():
             try:
-                busy = await self.round()
+                busy = await self.round(stop)
             except _AWAY as error:
-                self.failures += 1
-                _log.info("drain_round_failed", next_in_s=pause_s, **facts_of(error))
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
-            except _DEFECTS as error:
-                self.failures += 1
-                _log.error("drain_round_broken", next_in_s=pause_s, **facts_of(error))
-                pause_s = min(2 * pause_s, PAUSE_MAX_S)
+                _log.warning("drain_round_failed", next_in_s=pause_s, batch_max=self._batch_max, **facts_of(error))
+            except Exception as error:  # noqa: BLE001 - reported; draining goes on
+                _log.error("drain_round_broken", next_in_s=pause_s, **facts_of(error), exc_info=error)
             else:
                 self.well_at = time.monotonic()
+                self._batch_max = min(2 * self._batch_max, BATCH_MAX)
                 pause_s = IDLE_S
-                if busy:
-                    continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await stop.wait()
+                if not busy:
+                    await _wait(stop, IDLE_S)
+                continue
+            self.failures += 1
+            self._batch_max = max(self._batch_max // 2, 1)  # where all is slow, less at a time comes through
+            await _wait(stop, pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def round(self) -> bool:
-        """Drains what waits now, at most LIST_MAX entries; whether there was anything to do here.
+    async def round(self, stop: asyncio.Event | None = None) -> bool:
+        """Drains what waits now, for at most ROUND_S; whether there may be more to do here at once.
 
         Raises:
             DatabaseUnavailable, OutcomeUnknown, EtcdError: the rest is for later.
         """
-        if not await self._journal.count(_JOURNAL_DEADLINE_S):
+        if await self._journal.count(_JOURNAL_DEADLINE_S) <= len(self._too_new):
             return False
+        end = Deadline.after(ROUND_S)
         # The transaction writes nothing and holds only the turn. A drainer that is frozen loses it: the server ends
         # transactions that stand idle.
-        async with self._database.connection(Deadline.after(_ROUND_MAX_S)) as turn:
+        async with self._database.connection(Deadline.after(ROUND_S + 2 * _DATABASE_DEADLINE_S)) as turn:
             await turn.execute("BEGIN")
+            await turn.execute(statement("intake/drain_patience"))
             row = await (await turn.execute(statement("intake/drain_turn"))).fetchone()
             if row is None or not row[0]:
                 return False
             drained = 0
-            async with _Ahead(self._journal, await self._journal.waiting(LIST_MAX, _JOURNAL_DEADLINE_S)) as ahead:
+            names = await self._journal.waiting(LIST_MAX + len(self._too_new), _JOURNAL_DEADLINE_S)
+            self._too_new.intersection_update(names)
+            names = [name for name in names if name not in self._too_new]
+            async with _Ahead(self._journal, names, self._batch_max) as ahead:
                 async for entries in ahead:
                     for batch in _batches(await self._decode(entries)):
                         drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
+                    if end.passed or (stop is not None and stop.is_set()):
+                        break
             await turn.execute("COMMIT")
         return drained > 0
 
@@ -131,7 +141,8 @@ class Drainer:
             try:
                 pairs.append((entry, decode_entry(entry.data)))
             except EntryTooNew:
-                continue
+                if len(self._too_new) < TOO_NEW_MAX:
+                    self._too_new.add(entry.order_id)
             except EntryBroken as error:
                 await self._set_apart(entry, error)
         # Those that were created in one transaction have one revision.
@@ -143,10 +154,9 @@ class Drainer:
             await self._write(batch)
         except _AWAY:
             raise
-        except _DEFECTS as error:
+        except Exception as error:  # noqa: BLE001 - reported with the entry whose own it turns out to be
             if len(batch) == 1:
-                await self._set_apart(batch[0][0], error)
-                return 1
+                return await self._set_apart(batch[0][0], error)
             middle = len(batch) // 2
             return await self._drain(batch[:middle], ahead) + await self._drain(batch[middle:], ahead)
         reach("drain.committed")
@@ -174,10 +184,17 @@ class Drainer:
             await keep_lower(connection, order)
         _log.info("order_agreed_again", order_id=str(order.order_id), stored=stored.agreed_hash.hex())
 
-    async def _set_apart(self, entry: Waiting, error: Exception) -> None:
+    async def _set_apart(self, entry: Waiting, error: Exception) -> int:
+        """Puts an entry into quarantine; 1, or 0 where the journal is too full for that: then it stays."""
+        facts = facts_of(error)  # what the database says of a row may name the customer
+        _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts, exc_info=error)
+        try:
+            await self._journal.quarantine(entry, str(facts["error"])[:REASON_MAX], _JOURNAL_DEADLINE_S)
+        except EtcdFull as full:
+            _log.error("journal_entry_not_quarantined", order_id=str(entry.order_id), **facts_of(full))
+            return 0
         self.set_apart += 1
-        _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts_of(error))
-        await self._journal.quarantine(entry, str(error), _JOURNAL_DEADLINE_S)
+        return 1
 
     def _count(self, batch: Sequence[_Pair]) -> None:
         now = datetime.datetime.now(datetime.UTC)
@@ -192,43 +209,40 @@ class Drainer:
 class _Ahead:
     """What a round does with the journal while the database works: it reads the next entries and removes the last."""
 
-    def __init__(self, journal: Journal, order_ids: Sequence[UUID]) -> None:
+    def __init__(self, journal: Journal, order_ids: Sequence[UUID], batch_max: int) -> None:
         self._journal = journal
-        self._parts = [order_ids[start : start + BATCH_MAX] for start in range(0, len(order_ids), BATCH_MAX)]
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._parts = [order_ids[start : start + batch_max] for start in range(0, len(order_ids), batch_max)]
+        self._reading: asyncio.Task[list[Waiting]] | None = None
         self._removing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Waits for the last removal; where the round has failed, gives up what is under way (it will be repeated)."""
-        if kind is None and self._removing is not None:
-            await self._removing
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Waits for the last removal, which has a deadline of its own: what is written need not be written again."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._removing is not None:
+            removed = await asyncio.gather(self._removing, return_exceptions=True)
+            if kind is None and isinstance(removed[0], BaseException):
+                raise removed[0]
 
     async def __aiter__(self) -> AsyncIterator[list[Waiting]]:
         """The entries, part by part."""
-        following: asyncio.Task[list[Waiting]] | None = None
         for number, part in enumerate(self._parts):
-            reading = following or self._begin(self._journal.read(part, _JOURNAL_DEADLINE_S))
-            entries = await reading
+            entries = await (self._reading or self._journal.read(part, _JOURNAL_DEADLINE_S))
+            self._reading = None
             if number + 1 < len(self._parts):
-                following = self._begin(self._journal.read(self._parts[number + 1], _JOURNAL_DEADLINE_S))
+                following = self._journal.read(self._parts[number + 1], _JOURNAL_DEADLINE_S)
+                self._reading = asyncio.create_task(following)
             yield entries
 
     async def remove(self, batch: Sequence[_Pair]) -> None:
         """Removes written entries; waits only for the removal before."""
         if self._removing is not None:
             await self._removing
-        self._removing = self._begin(self._journal.remove(batch, _JOURNAL_DEADLINE_S))
-
-    def _begin(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        return task
+        self._removing = asyncio.create_task(self._journal.remove(batch, _JOURNAL_DEADLINE_S))
 
 
 def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
@@ -247,6 +261,12 @@ def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
         keys.add(key)
         batches[-1].append(pair)
     return batches
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
 
 
 async def forget_synthetic(database: Database) -> None:

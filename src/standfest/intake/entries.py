@@ -52,6 +52,11 @@ def fits(order: Order) -> bool:
     return len(order.lines) <= _SURELY_SMALL_LINES or len(encode_entry(order)) <= ENTRY_BYTES_MAX
 
 
+def entry_bytes(order: Order) -> int:
+    """How large the order's entry is."""
+    return len(encode_entry(order))
+
+
 def encode_entry(order: Order) -> bytes:
     """The entry of an order in state `accepted`."""
     return msgspec.json.encode(_Entry(format=FORMAT, readable_by=FORMAT, order=order))

@@ -5,7 +5,6 @@ answer within its budget; on either path it has the same identity, so that both 
 """
 
 import asyncio
-import contextlib
 import datetime
 import time
 from collections.abc import Sequence
@@ -13,13 +12,15 @@ from typing import TypeVar
 from uuid import UUID
 
 import msgspec
+import psycopg
 import structlog
 
-from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown
+from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdUnavailable
 from standfest.domain.orders import Order
+from standfest.errors import StandfestError
 from standfest.intake.batches import Batches
 from standfest.intake.direct import Outcome, Placement, place
-from standfest.intake.entries import ENTRY_BYTES_MAX
+from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
 from standfest.intake.errors import (
     IntakeOutcomeUnknown,
     IntakeUnavailable,
@@ -27,7 +28,7 @@ from standfest.intake.errors import (
     KeyReused,
     Overloaded,
 )
-from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal
+from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
 from standfest.intake.paths import Path, Sight, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
@@ -43,12 +44,20 @@ DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
 JOURNAL_FLIGHTS = 2
 """Few, so that what arrives meanwhile shares the next one: a transaction with ten orders costs etcd little more."""
+JOURNAL_SPACING_S = 0.02
+"""Between two departures, for the same reason; an order that comes alone leaves at once."""
 JOURNAL_MAX_S = 3.0
 """The journal elects a leader in less; where it does not answer, the database may be there again."""
+STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
+"""Who leaves the direct path again within STAY_S waits longer for the next way back: a slow machine is not kept busy by
+orders that are tried on both paths."""
 PROBE_PAUSE_S = 0.1
 PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
 """How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
 _BACKLOG_DEADLINE_S = 1.0
+
+_UNCLEAR = (OutcomeUnknown, EtcdOutcomeUnknown, EntryTooNew, EntryBroken, JournalBroken)
+"""Failures that leave open whether the order is there."""
 
 Answer = TypeVar("Answer")
 _log = structlog.get_logger(__name__)
@@ -77,18 +86,23 @@ class Intake:
         self._direct: Batches[Outcome] = Batches(
             self._fly_direct,
             everybodys=(DatabaseUnavailable, OutcomeUnknown),
+            weigh=entry_bytes,
             orders_max=128,
             weight_max=4 * ENTRY_BYTES_MAX,
             flights_max=DIRECT_FLIGHTS,
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
             self._fly_journal,
-            everybodys=(EtcdError, JournalFull),
+            everybodys=(EtcdUnavailable, EtcdOutcomeUnknown, JournalFull),
+            weigh=entry_bytes,
             orders_max=ORDERS_PER_TXN_MAX,
             weight_max=ENTRY_BYTES_MAX,
             flights_max=JOURNAL_FLIGHTS,
+            spacing_s=JOURNAL_SPACING_S,
         )
         self._away = asyncio.Event()
+        self._back_at = time.monotonic()
+        self._rest_s = 0.0
         self.turns = 0
         """How often the direct path was left."""
 
@@ -136,31 +150,44 @@ class Intake:
         """Goes back to the direct path when that is right, until it is cancelled."""
         while True:
             await self._away.wait()
+            stayed_s = time.monotonic() - self._back_at
+            self._rest_s = 0.0 if stayed_s > STAY_S else min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
             await self._until_back()
+            self._back_at = time.monotonic()
             self._away.clear()
-            _log.info("direct_path_again")
+            _log.info("direct_path_again", rested_s=self._rest_s)
 
     async def _place(self, order: Order, deadline: Deadline) -> Placement:
-        unknown: Exception | None = None
+        """Tries the paths; once something was sent and not answered, no refusal is the whole truth."""
+        unknown: list[Exception] = []
+        try:
+            return await self._try_paths(order, deadline, unknown)
+        except IntakeOutcomeUnknown:
+            raise
+        except StandfestError as error:
+            if unknown or isinstance(error, _UNCLEAR):
+                raise IntakeOutcomeUnknown(f"no durable yes came: {(*unknown, error)}") from error
+            if isinstance(error, (EtcdError, DatabaseUnavailable)):
+                raise IntakeUnavailable(f"neither database nor journal can be used now: {error}") from error
+            raise
+
+    async def _try_paths(self, order: Order, deadline: Deadline, unknown: list[Exception]) -> Placement:
         if self.path is Path.DIRECT:
             try:
                 return await self._place_directly(order, deadline)
             except OutcomeUnknown as error:
-                unknown = error
+                unknown.append(error)
             except DatabaseUnavailable:
                 pass  # it was not placed
         try:
             return await self._accept(order, deadline)
-        except EtcdOutcomeUnknown as error:
-            unknown = error
         except (EtcdError, JournalFull) as error:
+            if isinstance(error, EtcdOutcomeUnknown):
+                unknown.append(error)
             if self.path is Path.JOURNAL:
-                raise _not_taken(unknown, error) from error
+                raise
         # The journal could not take it, and the database is there again.
-        try:
-            return await self._place_directly(order, deadline)
-        except (OutcomeUnknown, DatabaseUnavailable) as error:
-            raise _not_taken(unknown or (error if isinstance(error, OutcomeUnknown) else None), error) from error
+        return await self._place_directly(order, deadline)
 
     async def _place_directly(self, order: Order, deadline: Deadline) -> Placement:
         outcome = await self._answer(self._direct, order, deadline)
@@ -185,17 +212,24 @@ class Intake:
         if not passenger.answer.done():
             if passenger.sent:
                 raise IntakeOutcomeUnknown("no answer came before the order's deadline")
-            passenger.fail(Overloaded("the order's turn did not come before its deadline; it was not attempted"))
+            late = Overloaded("the order's turn did not come before its deadline; it was not attempted")
+            if not passenger.deadline.passed:
+                raise late  # it goes on for a twin that came later
+            passenger.fail(late)
         return passenger.answer.result()
 
     async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome]:
+        if deadline.remaining_s < DIRECT_SILENCE_S:
+            raise Turned("too little time is left for a direct attempt")
+        began = time.monotonic()
         try:
             bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
             return await place(self._database, orders, bounded, DIRECT_SILENCE_S)
         except TryAgain:
             raise
         except (DatabaseUnavailable, OutcomeUnknown) as error:
-            self._leave(error)
+            if began >= self._back_at:  # what set off before the way back was found says nothing of it
+                self._leave(error)
             raise
 
     async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused]:
@@ -214,8 +248,10 @@ class Intake:
         answering_since: float | None = None
         deadline_s = PROBE_FIRST_S
         while True:
+            began = time.monotonic()
             if await self._database_answers(deadline_s):
-                answering_since = answering_since or time.monotonic()
+                quick = time.monotonic() - began < DIRECT_SILENCE_S
+                answering_since = (answering_since or began) if quick else None
                 deadline_s = PROBE_FIRST_S
             else:
                 answering_since = None
@@ -230,21 +266,20 @@ class Intake:
                 pass
         except (DatabaseUnavailable, OutcomeUnknown):
             return False  # `_leave` said so; `turns` and the path are shown
+        except (psycopg.Error, StandfestError) as error:
+            _log.error("probe_failed", **facts_of(error))
+            return False
         return True
 
     async def _look(self, answering_since: float | None) -> Sight:
         answering_s = None if answering_since is None else time.monotonic() - answering_since
         backlog = None
         if answering_s is not None:
-            with contextlib.suppress(EtcdError):  # the journal does not tell: that is what None says
+            try:
                 backlog = await self._journal.backlog(_BACKLOG_DEADLINE_S)
-        return Sight(answering_s, backlog, self._journal.full, datetime.datetime.now(datetime.UTC))
-
-
-def _not_taken(unknown: Exception | None, error: Exception) -> Exception:
-    """What is told where no path took the order."""
-    if unknown is not None:
-        return IntakeOutcomeUnknown(f"no durable yes came: {unknown}; {error}")
-    if isinstance(error, JournalFull):
-        return error
-    return IntakeUnavailable(f"neither database nor journal can be used now: {error}")
+            except EtcdError:
+                pass  # the journal does not tell: that is what None says
+            except (StandfestError, msgspec.MsgspecError) as error:
+                _log.error("backlog_not_read", **facts_of(error))
+        now = datetime.datetime.now(datetime.UTC)
+        return Sight(answering_s, self._rest_s, backlog, self._journal.full, now)

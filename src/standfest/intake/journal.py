@@ -26,6 +26,7 @@ from standfest.clients.etcd_kv import (
     Delete,
     EtcdFull,
     EtcdOutcomeUnknown,
+    EtcdRejected,
     EtcdStore,
     KeyValue,
     Put,
@@ -49,6 +50,7 @@ _ORDERS_END = _PREFIX + b"o0"  # "0" follows "/"
 _QUARANTINE = _PREFIX + b"x/"
 _QUARANTINE_END = _PREFIX + b"x0"
 _PROGRESS = _PREFIX + b"progress"
+_CLOCKS_APART_S = 0.5  # that much nodes' clocks may differ
 _BARRIER = _PREFIX + b"barrier"
 _COUNTED = Put(_PREFIX + b"counted", b"")
 """etcd 3.4 holds only a transaction's own puts against its quota, not those of the transactions inside it."""
@@ -76,7 +78,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far the drainers came: all that was accepted before `accepted_at` is drained."""
+    """How far the drainers came: what was accepted before `accepted_at` is drained, or cannot be by this release."""
 
     accepted_at: datetime.datetime
 
@@ -89,10 +91,13 @@ class Backlog(msgspec.Struct, frozen=True):
     """All that was accepted before is drained; None where that was never said."""
 
     def age_s(self, now: datetime.datetime) -> float:
-        """At most so many seconds ago the oldest waiting order was accepted; 0 where nothing waits."""
+        """At most so many seconds ago the oldest waiting order was accepted; 0 where nothing waits, infinite where
+        that is not known: never said, or said by a clock that is ahead of ours.
+        """
         if self.count == 0:
             return 0.0
-        return float("inf") if self.accepted_at is None else (now - self.accepted_at).total_seconds()
+        age_s = -1.0 if self.accepted_at is None else (now - self.accepted_at).total_seconds()
+        return age_s if age_s >= -_CLOCKS_APART_S else float("inf")
 
 
 class Journal:
@@ -152,8 +157,7 @@ class Journal:
             part = order_ids[start : start + ORDERS_PER_TXN_MAX]
             reads = [Range(prefix + _name(order_id)) for order_id in part for prefix in (_ORDERS, _QUARANTINE)]
             # What may write goes through the log, and its reads are made at its place there. Nothing is ever deleted.
-            answer = await self._store.txn(Txn((), (Delete(_BARRIER), *reads)), deadline_s)
-            for value in _values(answer.result.results):
+            for value in await self._values((Delete(_BARRIER),), reads, deadline_s):
                 decode = decode_entry if value.key.startswith(_ORDERS) else decode_quarantined
                 found[_order_id(value.key)] = decode(value.value)
         return found
@@ -187,11 +191,21 @@ class Journal:
     async def read(self, order_ids: Sequence[UUID], deadline_s: float) -> list[Waiting]:
         """These entries, without those that are gone, at most 128."""
         reads = tuple(Range(_ORDERS + _name(order_id)) for order_id in order_ids)
-        answer = await self._store.txn(Txn((), reads), deadline_s)
         return [
             Waiting(_order_id(value.key), value.create_revision, value.mod_revision, value.value)
-            for value in _values(answer.result.results)
+            for value in await self._values((), reads, deadline_s)
         ]
+
+    async def _values(self, first: Sequence[Delete], reads: Sequence[Range], deadline_s: float) -> list[KeyValue]:
+        """What these reads find, in one transaction, or in more where together they are too long for an answer."""
+        try:
+            return _values((await self._store.txn(Txn((), (*first, *reads)), deadline_s)).result.results)
+        except EtcdRejected:
+            if len(reads) == 1:
+                raise
+            middle = len(reads) // 2
+            halves = (reads[:middle], reads[middle:])
+            return [value for half in halves for value in await self._values(first, half, deadline_s)]
 
     async def remove(self, drained: Iterable[tuple[Waiting, Order]], deadline_s: float) -> None:
         """Deletes entries that the database has, each only where it is still the one that was drained.

@@ -29,6 +29,8 @@ class Sight(msgspec.Struct, frozen=True):
 
     answering_s: float | None
     """The database has answered probes for so many seconds on end; None: it does not answer."""
+    rest_s: float
+    """It has to answer for so long before it is trusted."""
     backlog: Backlog | None
     """None: the journal does not tell."""
     journal_full: bool
@@ -38,7 +40,7 @@ class Sight(msgspec.Struct, frozen=True):
 
 def next_path(sight: Sight) -> Path:
     """Where to go on from the journal path."""
-    if sight.answering_s is None:
+    if sight.answering_s is None or sight.answering_s < sight.rest_s:
         return Path.JOURNAL
     if sight.backlog is None or sight.journal_full or sight.answering_s >= DRAINERS_STUCK_S:
         return Path.DIRECT

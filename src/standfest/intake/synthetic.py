@@ -10,9 +10,8 @@ import time
 
 import structlog
 
-from standfest.clients.etcd_kv import EtcdError
 from standfest.domain.synthetic import synthetic_order
-from standfest.intake.errors import IntakeOutcomeUnknown, Overloaded
+from standfest.errors import StandfestError
 from standfest.intake.intake import Intake
 from standfest.telemetry.failures import facts_of
 
@@ -47,7 +46,7 @@ class Synthetic:
             order = synthetic_order(datetime.datetime.now(datetime.UTC), self._currency)
             try:
                 await self._intake.accept(order, DEADLINE_S)
-            except (EtcdError, IntakeOutcomeUnknown, Overloaded) as error:
+            except StandfestError as error:
                 self.failures += 1
                 _log.warning("synthetic_order_not_accepted", **facts_of(error))
             else:

@@ -7,7 +7,6 @@ gives up, by itself.
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -22,12 +21,14 @@ def shut_socket(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[An
     """Shut the connection's socket both ways: whoever waits on it gets an OperationalError. Safe to call twice."""
     if connection.closed:
         return
-    # A duplicate: closing it leaves libpq's own descriptor to libpq, while shutdown works on the socket behind both.
-    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as twin:
-        try:
-            twin.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # not connected any more: nobody waits on it
+    # No duplicate, for which there may be no descriptor left; and the descriptor stays libpq's to close.
+    line = socket.socket(fileno=connection.pgconn.socket)
+    try:
+        line.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # not connected any more: nobody waits on it
+    finally:
+        line.detach()
 
 
 @contextmanager

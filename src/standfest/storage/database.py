@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import psycopg
+import structlog
 from psycopg.pq import TransactionStatus
 
 from standfest.storage.connection import Connection, DatabaseSettings, Host
@@ -22,6 +23,11 @@ ATTEMPT_MIN_S = 0.5
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
 _NO_NAME = "no synchronous standby is named: a commit would be on one node only"
 _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lock not available; cancelled
+
+
+_OF_THE_DATA = ("21", "22", "23", "44", "54")  # what was sent is wrong: other data would have been written
+
+_log = structlog.get_logger(__name__)
 
 
 class Database:
@@ -101,7 +107,7 @@ class Database:
         connection.committed_durably = False
         clock = asyncio.get_running_loop()
         taken_at = clock.time()
-        alarm = clock.call_later(max(patience_s, 0), lambda: watch())  # noqa: PLW0108 - it is defined below
+        alarm = clock.call_later(max(min(patience_s, deadline.remaining_s), 0), lambda: watch())  # noqa: PLW0108 - it is defined below
 
         def watch() -> None:
             nonlocal alarm
@@ -122,6 +128,9 @@ class Database:
                 raise DatabaseUnavailable(f"the database went away: {cause}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
                 raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
+            if error.sqlstate and not error.sqlstate.startswith(_OF_THE_DATA):
+                _log.error("database_failed", sqlstate=error.sqlstate, error=_first_line(error))
+                raise DatabaseUnavailable(f"the database failed: {_first_line(error)}") from error
             raise
         except (OutcomeUnknown, NoStandby):
             self._lose(connection, taken_at)

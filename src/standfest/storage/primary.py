@@ -9,7 +9,7 @@ from standfest.storage.errors import DatabaseUnavailable, TooManyConnections
 _PROBE_TIMEOUT_S = 1.0
 _SEARCH_S = 3.0  # after it, who still waits begins another one
 _PAUSE_S = 0.1  # between two questions to one node
-_GRACE_S = 0.1  # for another primary than the one that just failed
+_GRACE_S = 0.25  # for another primary than the one that just failed
 
 
 class PrimaryFinder:

@@ -78,7 +78,8 @@ async def _cancel_or_wait(services: Services, command: CancelCommand, tags: Tags
     try:
         return await _cancel(services, command, tags)
     except OrderNotFound:
-        if await waiting(services, command.order_id) is not None:
+        accepted = await waiting(services, command.order_id)
+        if accepted is not None and (command.any_order or accepted.client_id == command.client_id):
             raise DatabaseUnavailable("the order is accepted and not confirmed yet") from None
     return await _cancel(services, command, tags)  # by now it is either there, or nowhere
 

@@ -15,7 +15,15 @@ BEGIN ATOMIC
     WITH old AS (
         SELECT id
         FROM public.orders
-        WHERE client_id = '00000000-0000-8000-8000-000000000001' AND accepted_at < older_than
+        WHERE
+            client_id = '00000000-0000-8000-8000-000000000001' AND accepted_at < older_than
+            -- the role may change an order's client, and not its first event
+            AND EXISTS (
+                SELECT FROM public.order_event
+                WHERE
+                    order_ref = orders.id AND version = 1
+                    AND actor = 'client:00000000-0000-8000-8000-000000000001'
+            )
         ORDER BY id
         LIMIT at_most
     ),
