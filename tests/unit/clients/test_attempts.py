@@ -144,7 +144,7 @@ def test_the_first_break_is_repeated_at_once_and_later_ones_after_a_pause() -> N
     one.begin(100.0)
     one.broke(100.0, sent=False)
     assert 0.0 < one.next_at - 100.0 <= 0.05
-    assert one.tried(100.0) == Tried(2, 1, 0.0, None)
+    assert one.tried(100.0) == Tried(2, 1, 0.0, None, broken=2)
 
 
 def test_who_is_told_to_wait_waits() -> None:

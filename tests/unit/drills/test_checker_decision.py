@@ -540,6 +540,24 @@ def test_an_accepted_order_declined_without_need() -> None:
     assert told == {"altered": [("n1", "accepted, then declined, although there was enough of all that it asked for")]}
 
 
+def test_a_refusal_for_want_of_stock_needs_one() -> None:
+    """An order that was declined at once is wrong as well where there was enough for everybody, and right where not."""
+    enough, short = ({"A": count(pieces, "0"), "B": count("10", "0")} for pieces in ("3", "2"))
+    right = state(DECLINED_ORDER, A=stock("2", "0"), B=stock("10", "0"))
+    assert wrong(decide(history(DECLINED, opening=short), right)) == {}
+    found = state(DECLINED_ORDER, A=stock("3", "0"), B=stock("10", "0"))
+    told = wrong(decide(history(DECLINED, opening=enough), found))
+    assert told == {"altered": [("n1", "declined, although there was enough of all that it asked for")]}
+
+
+def test_what_is_sold_beyond_its_stock_is_never_short() -> None:
+    """Too few pieces of a product that is backordered are no reason to decline."""
+    opening = {"A": count("2", "0"), "B": count("10", "0")}
+    recorded = replace(history(DECLINED, opening=opening), backorder=frozenset({"A"}))
+    told = wrong(decide(recorded, state(DECLINED_ORDER, A=stock("2", "0"), B=stock("10", "0"))))
+    assert told == {"altered": [("n1", "declined, although there was enough of all that it asked for")]}
+
+
 @pytest.mark.parametrize("status", ["accepted", "conflict", "cancelled"])
 def test_where_an_accepted_order_may_not_end(status: str) -> None:
     """An order that still waits, that conflicts with nobody's other one, or that nobody cancelled is not right."""

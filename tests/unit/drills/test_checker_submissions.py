@@ -91,7 +91,7 @@ def test_notes_and_reads() -> None:
             START,
             {"op": "note", "what": "opening", "position": 7},
             {"op": "note", "what": "opening-stock", "stock": [["A", "10", "1"]]},
-            {"op": "note", "what": "opening-stock", "stock": [["B", "5", "0"]]},
+            {"op": "note", "what": "opening-stock", "stock": [["B", "5", "0"]], "backorder": ["B"]},
             {"op": "note", "what": "something for people"},
             {"op": "read", "key": "k", "nonce": "n", "order_id": "o", "status": 200},
             {"op": "read", "key": "k", "nonce": "n", "order_id": "o", "status": None},
@@ -101,6 +101,7 @@ def test_notes_and_reads() -> None:
     assert history.opening_position == 7
     assert history.opening_stock["B"] == StockCount(Decimal(5), Decimal(0))
     assert sorted(history.opening_stock) == ["A", "B"]
+    assert history.backorder == {"B"}
     assert history.reads_missed == ["m"]
 
 

@@ -33,7 +33,8 @@ read     a GET of an order after its acknowledgement: key, nonce, order_id, stat
 note     what, and whatever belongs to it; those that the checker reads:
          start          format: 2, client: the name of the client that sends; first line of the file
          opening        position: the highest ingest position of an order before the first submission
-         opening-stock  stock: [[sku, on_hand, reserved], …]; several such lines add up
+         opening-stock  stock: [[sku, on_hand, reserved], …], backorder: [sku, …], those of them that are sold beyond
+                        their stock as well; several such lines add up
          end            counts by op; last line of the sender
 """
 

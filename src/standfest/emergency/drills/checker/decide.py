@@ -14,6 +14,7 @@ def decide(history: History, state: State) -> Verdict:
     found = orders.examine(history.submissions, history.cancellations, state)
     counted = stock.examine(history, state)
     accepted_declined = _accepted_declined(history, state)
+    refused_for_stock = [sent for sent in history.submissions if sent.outcome is Outcome.DECLINED]
     times_ms = sorted(
         (sent.answered_at - sent.sent_at) * 1000
         for sent in history.submissions
@@ -37,7 +38,7 @@ def decide(history: History, state: State) -> Verdict:
         shed=ended[Outcome.SHED],
         missing=found.missing,
         doubled=found.doubled,
-        altered=[*found.altered, *stock.declined_without_need(history, accepted_declined)],
+        altered=[*found.altered, *stock.declined_without_need(history, [*refused_for_stock, *accepted_declined])],
         refused_present=found.refused_present,
         unsent=found.unsent,
         stock_mismatches=counted.mismatches,

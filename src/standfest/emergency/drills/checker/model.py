@@ -98,6 +98,8 @@ class History:
     """Nonces of acknowledged orders that a later read answered with 404."""
     opening_position: int | None = None
     opening_stock: Mapping[str, StockCount] = field(default_factory=dict)
+    backorder: frozenset[str] = frozenset()
+    """Those of its SKUs that are sold beyond their stock as well: they are never short."""
     gaps: Sequence[str] = ()
     """Why this may not be all that was sent, or proves nothing: no verdict on it is a good one."""
 

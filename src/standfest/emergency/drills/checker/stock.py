@@ -35,7 +35,7 @@ def examine(history: History, state: State) -> StockFindings:
 
 
 def declined_without_need(history: History, declined: Sequence[Submission]) -> Iterator[Finding]:
-    """Orders that were accepted and then declined although the stock that was there met all that was asked for."""
+    """Orders that were declined although the stock that was there met all that was asked for by anybody."""
     if not declined or not history.opening_stock:
         return
     wanted: dict[str, Decimal] = defaultdict(lambda: NOTHING)
@@ -44,8 +44,9 @@ def declined_without_need(history: History, declined: Sequence[Submission]) -> I
             wanted[line.sku] += line.quantity
     short = {sku for sku, count in history.opening_stock.items() if wanted[sku] > count.on_hand - count.reserved}
     for sent in declined:
-        if not any(line.sku in short for line in sent.lines):
-            yield Finding(sent.nonce, "accepted, then declined, although there was enough of all that it asked for")
+        if not any(line.sku in short - history.backorder for line in sent.lines):
+            before = "accepted, then " if sent.by_journal else ""
+            yield Finding(sent.nonce, f"{before}declined, although there was enough of all that it asked for")
 
 
 def _problems(stock: FoundStock | None, opening: StockCount | None, taken: Decimal) -> list[str]:

@@ -34,6 +34,7 @@ def summarise(entries: Iterable[Entry]) -> History:
     client: str | None = None
     position: int | None = None
     stock: dict[str, StockCount] = {}
+    backorder: set[str] = set()
     reads_missed: dict[str, None] = {}
     tally = _Tally()
     for entry in entries:
@@ -55,6 +56,7 @@ def summarise(entries: Iterable[Entry]) -> History:
                 stock.update(
                     (sku, StockCount(Decimal(on_hand), Decimal(reserved))) for sku, on_hand, reserved in entry["stock"]
                 )
+                backorder.update(entry.get("backorder", ()))
     if client is None:
         raise CheckerError("the history has no start note: nothing says which client sent it")
     placed = [(begin, ended.get(key)) for key, begin in invoked.items() if begin["kind"] == "place"]
@@ -67,6 +69,7 @@ def summarise(entries: Iterable[Entry]) -> History:
         reads_missed=list(reads_missed),
         opening_position=position,
         opening_stock=stock,
+        backorder=frozenset(backorder),
         gaps=[*tally.gaps(), *_proves_nothing(submissions)],
     )
 

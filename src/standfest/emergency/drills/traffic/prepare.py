@@ -27,6 +27,7 @@ async def prepare(client: OrdersClient, products: Sequence[Product], history: Hi
     _demand("put its products", await client.put_products([product.as_product() for product in products]))
     counted = [product for product in products if product.stock_policy != "untracked"]
     _demand("put its stock", await client.put_stock([product.as_stock() for product in counted]))
+    backorder = {product.sku for product in counted if product.stock_policy == "backorder"}
     stock: list[list[str]] = []
     for start in range(0, len(counted), AT_A_TIME):
         some = counted[start : start + AT_A_TIME]
@@ -35,7 +36,9 @@ async def prepare(client: OrdersClient, products: Sequence[Product], history: Hi
             found = _demand(f"read the stock of {product.sku}", answer).body
             stock.append([product.sku, found["on_hand"], found["reserved"]])
     for start in range(0, len(stock), NOTE_STOCK_MAX):
-        history.write("note", what="opening-stock", stock=stock[start : start + NOTE_STOCK_MAX])
+        some_stock = stock[start : start + NOTE_STOCK_MAX]
+        some_backorder = [sku for sku, _, _ in some_stock if sku in backorder]
+        history.write("note", what="opening-stock", stock=some_stock, backorder=some_backorder)
 
 
 def _demand(what: str, outcome: Outcome) -> Outcome:
