@@ -27,10 +27,11 @@ def seen(
     strict: bool = True,
     paused: bool = False,
     said: dict[str, dict[str, str]] | None = None,
+    lacking: tuple[str, ...] = (),
 ) -> Observation:
     """A cluster where all is well but for what is given; a node's name stands for all of its services.
 
-    `said` is what API processes say of their dependencies.
+    `said` is what API processes say of their dependencies; nodes that are `lacking` hold no member of either etcd.
     """
     states, roles = states or {}, {**ROLES, **(roles or {})}
     nodes = []
@@ -54,7 +55,8 @@ def seen(
                     evidence="" if runs and name not in unready else "no answer",
                 )
             )
-        nodes.append(SeenNode(node.name, node.address, tuple(services), held=node.name in held))
+        lacks = (Kind.ETCD, Kind.JOURNAL) if node.name in lacking else ()
+        nodes.append(SeenNode(node.name, node.address, tuple(services), held=node.name in held, lacks=lacks))
     return Observation(tuple(nodes), strict=strict, paused=paused)
 
 
@@ -301,6 +303,23 @@ CASES = {
             ),
         ),
     ),
+    "an empty node waits for its place": (
+        seen({"n3": State.LOST}, lacking=("n3",)),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=(
+                "n3 holds no member of etcd and journal, and others do; see ./standfest doctor",
+                "nothing runs on n3",
+                LOSS("n1", "1 of 3 etcd members, too few for a quorum"),
+                LOSS("n1", ONE_COPY),
+                LOSS("n1", FEW_MEMBERS),
+                LOSS("n2", "1 of 3 etcd members, too few for a quorum"),
+                LOSS("n2", ONE_COPY),
+                LOSS("n2", FEW_MEMBERS),
+            ),
+        ),
+    ),
     "nothing runs": (
         seen(DOWN),
         Verdict(
@@ -361,6 +380,21 @@ def test_a_cluster_that_is_down_is_one_finding() -> None:
     """Where nothing runs the doctor says that once, and how to start."""
     first = diagnose(seen(DOWN))[0]
     assert (first.fault, first.next_command) == ("the cluster is down", "./standfest up")
+
+
+@pytest.mark.parametrize(
+    ("lacking", "held", "commands"),
+    [
+        (("n1", "n2"), (), ("./standfest recover n3",) * 3),
+        (("n1",), ("n2",), ("./standfest up", "./standfest recover n3", "./standfest node start n2")),
+    ],
+)
+def test_empty_nodes_are_given_their_place(
+    lacking: tuple[str, ...], held: tuple[str, ...], commands: tuple[str, ...]
+) -> None:
+    """The doctor never sends to `up` where two nodes are empty, and names the node from which they get their place."""
+    findings = diagnose(seen(DOWN, lacking=lacking, held=held))
+    assert tuple(finding.next_command for finding in findings) == commands
 
 
 def test_status_document_has_exactly_the_agreed_fields() -> None:

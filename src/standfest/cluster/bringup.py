@@ -16,6 +16,7 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, programs_of
+from standfest.cluster.membership import startable
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor
@@ -49,9 +50,16 @@ class Plan:
 
 
 async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
-    """Start all that is not held. Each step does nothing where its end is reached already."""
+    """Start all that is not held, but no node that is empty beside others. A step whose end is reached does nothing.
+
+    Raises:
+        TooMuchHeldError: nothing was changed.
+        EmptyNodeError: nothing was changed; what holds members has no quorum without empty nodes.
+        NotReadyError: something did not come up; it may be repeated.
+    """
     nodes = [node for node in cluster.topology.nodes if not node_is_held(cluster.node_home(node))]
     _refuse_too_much_held(cluster, nodes)
+    nodes = startable(cluster, nodes)
     for node in nodes:
         write_configuration(cluster, node, plan.files[node.name])
     progress.doing("supervision on every node")
@@ -120,11 +128,12 @@ def _look(cluster: Cluster, missing: Callable[[Observation], str]) -> Callable[[
 
 
 def _expected(seen: Observation, *kinds: Kind) -> list[tuple[str, SeenService]]:
+    """A node that is empty beside others waits for its place, and nobody for it."""
     return [
         (f"{node.name}/{service.name}", service)
         for node in seen.nodes
         for service in node.services
-        if service.kind in kinds and not service.held
+        if service.kind in kinds and not service.held and not node.lacks
     ]
 
 

@@ -69,6 +69,8 @@ class SeenNode:
     address: str
     services: tuple[SeenService, ...]
     held: bool = False
+    lacks: tuple[Kind, ...] = ()
+    """The etcd clusters of which it holds no member while others do: it has to be given its place before it starts."""
 
     def of_kind(self, kind: Kind) -> tuple[SeenService, ...]:
         """Its services of one kind."""

@@ -14,6 +14,7 @@ from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.inventory import Kind, Service, services_of
+from standfest.cluster.membership import lacking
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
 from standfest.cluster.processes import processes_of, working_pid
 from standfest.cluster.roles import database_roles
@@ -51,10 +52,12 @@ async def observe(cluster: Cluster) -> Observation:
         _first_answer([cluster.patroni(node).cluster for node in nodes]),
         _first_answer([cluster.patroni(node).configuration for node in nodes]),
     )
+    lost = {name: tuple(store.kind for store in stores) for name, stores in lacking(cluster).items()}
     roles = database_roles({node.name: answer.member for node, answer in zip(nodes, heard, strict=True)}, view)
     return Observation(
         nodes=tuple(
-            _seen_node(cluster, node, answer, roles.get(node.name)) for node, answer in zip(nodes, heard, strict=True)
+            _seen_node(cluster, node, answer, roles.get(node.name), lost.get(node.name, ()))
+            for node, answer in zip(nodes, heard, strict=True)
         ),
         strict=settings is None or _is_strict(settings),
         paused=any(answer.member.pause for answer in heard if answer.member is not None),
@@ -151,7 +154,9 @@ async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
     heard.dependencies[service.name] = {each.name: each.state for each in health.dependencies}
 
 
-def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None) -> SeenNode:
+def _seen_node(
+    cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None, lacks: tuple[Kind, ...]
+) -> SeenNode:
     home = cluster.node_home(node)
     processes = processes_of(home)
     services = []
@@ -180,7 +185,7 @@ def _seen_node(cluster: Cluster, node: Node, heard: _Heard, database_role: Role 
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )
-    return SeenNode(node.name, node.address, tuple(services), held=node_is_held(home))
+    return SeenNode(node.name, node.address, tuple(services), held=node_is_held(home), lacks=lacks)
 
 
 def _role(service: Service, heard: _Heard, database_role: Role | None) -> Role | None:

@@ -19,12 +19,13 @@ from standfest.clients.asking import UnreachableError
 from standfest.cluster.bringup import Plan, bring_up, start_programs, write_configuration
 from standfest.cluster.etcd_log import read_end
 from standfest.cluster.handle import Cluster
-from standfest.cluster.holds import node_is_held, release
+from standfest.cluster.holds import is_held, node_is_held, release
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, services_of
 from standfest.cluster.journal_history import bring_back
+from standfest.cluster.membership import STORES, has_database
 from standfest.cluster.processes import processes_of
-from standfest.cluster.stores import STORES, join, serves, stand_alone
+from standfest.cluster.stores import join, serves, stand_alone
 from standfest.cluster.supervision import ensure_supervisor, shut_down
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
@@ -70,7 +71,7 @@ async def needs_to_stand_alone(cluster: Cluster, survivor: Node) -> bool:
     for node in others:
         await _refuse_if_there(cluster, node)
     home = cluster.node_home(survivor)
-    if not _has_database(home):
+    if not has_database(home):
         raise NotLostError(f"{home.postgres} holds no database: {survivor.name} cannot be recovered from")
     for store in STORES:
         read_end(store.data(home))
@@ -115,9 +116,10 @@ def _release(home: NodeHome) -> None:
 
 
 async def _join(cluster: Cluster, node: Node, survivor: Node, plan: Plan, progress: Progress) -> bool:
-    """Bring an empty node into both etcd clusters; False where it was in both."""
+    """Bring an empty node into both etcd clusters; False where it was in both, but for one held by itself."""
     home = cluster.node_home(node)
-    empty = [store for store in STORES if not store.has_data(home) or not await serves(cluster, node, store)]
+    stores = [store for store in STORES if not is_held(home, store.kind.value)]
+    empty = [store for store in stores if not store.has_data(home) or not await serves(cluster, node, store)]
     if not empty:
         return False
     write_configuration(cluster, node, plan.files[node.name])
@@ -165,7 +167,7 @@ async def _refuse_if_there(cluster: Cluster, node: Node) -> None:
     if processes_of(home):
         raise NotLostError(f"processes of {node.name} run on this machine; see: ./standfest status")
     disks = [store.data(home) for store in STORES if store.has_data(home)]
-    disks += [home.postgres] if _has_database(home) else []
+    disks += [home.postgres] if has_database(home) else []
     if disks:
         raise NotLostError(
             f"the disk of {node.name} is there ({disks[0]}), so it is not lost for good: start it with "
@@ -194,13 +196,9 @@ def _keep(home: NodeHome) -> Path:
     return kept
 
 
-def _has_database(home: NodeHome) -> bool:
-    return (home.postgres / "PG_VERSION").exists()
-
-
 def _is_last(cluster: Cluster, survivor: Node) -> bool:
     """Whether no other node has a database."""
-    return not any(_has_database(cluster.node_home(node)) for node in _others(cluster, survivor))
+    return not any(has_database(cluster.node_home(node)) for node in _others(cluster, survivor))
 
 
 def _stop_stages(cluster: Cluster, node: Node) -> Sequence[Sequence[str]]:

@@ -13,6 +13,7 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held
 from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, Service
+from standfest.cluster.membership import refuse_empty
 from standfest.cluster.processes import parent_of, processes_of, running, send, working_pid
 from standfest.cluster.supervision import stop_program
 from standfest.cluster.takedown import (
@@ -46,11 +47,14 @@ class Renewed:
 async def restart_service(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> Renewed:
     """Stop a service in good order and start it again; PostgreSQL and its Patroni go together.
 
-    HeldError where it is held: what was stopped on purpose is not started by the way.
+    Raises:
+        HeldError: it is held; what was stopped on purpose is not started by the way.
+        EmptyNodeError: it is a member of etcd whose data is gone.
     """
     refuse_supervisor(service)
     _refuse_held(cluster, service)
     node = cluster.topology.node(service.node)
+    refuse_empty(cluster, node, (service.kind,))
     pid_before = _pid(cluster, service)
     progress.doing(f"stopping {service.full_name}")
     await stop_program(cluster, node, service.program)

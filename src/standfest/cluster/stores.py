@@ -1,7 +1,6 @@
 """The two etcd clusters when members are lost for good: one that stands alone, and new ones that join it."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from standfest.clients import etcd_members
@@ -10,39 +9,11 @@ from standfest.clients.etcd import EtcdMember
 from standfest.cluster.bringup import Plan, start_programs
 from standfest.cluster.etcd_log import commit_all
 from standfest.cluster.handle import Cluster
-from standfest.cluster.home import NodeHome, write_private
-from standfest.cluster.inventory import Kind
+from standfest.cluster.home import write_private
+from standfest.cluster.membership import Store
 from standfest.cluster.supervision import stop_program
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
-
-
-@dataclass(frozen=True)
-class Store:
-    """One of the two etcd clusters, as it is on every node."""
-
-    kind: Kind
-    what: str
-    """For people."""
-
-    def data(self, home: NodeHome) -> Path:
-        """Its member's data directory on a node."""
-        return home.journal if self.kind is Kind.JOURNAL else home.etcd
-
-    def config(self, home: NodeHome) -> Path:
-        """Its member's configuration file on a node."""
-        return home.config / f"{self.kind.value}.json"
-
-    def has_data(self, home: NodeHome) -> bool:
-        """Whether a member was ever started on a node."""
-        return (self.data(home) / "member" / "wal").is_dir()
-
-    def member(self, cluster: Cluster, node: Node) -> EtcdMember:
-        """Its member on a node."""
-        return cluster.journal(node) if self.kind is Kind.JOURNAL else cluster.etcd(node)
-
-
-STORES = (Store(Kind.ETCD, "Patroni's etcd"), Store(Kind.JOURNAL, "the journal"))
 
 
 async def serves(cluster: Cluster, node: Node, store: Store) -> bool:

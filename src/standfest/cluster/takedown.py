@@ -9,6 +9,7 @@ from standfest.cluster.bringup import start_programs, write_configuration
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import hold, node_is_held, release
 from standfest.cluster.inventory import Kind, Service, programs_of
+from standfest.cluster.membership import refuse_empty
 from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import (
@@ -93,8 +94,12 @@ async def release_node(
     timeout_s: float,
     progress: Progress,
 ) -> None:
-    """Start a node again and wait until what is not held by itself on it runs."""
+    """Start a node again and wait until what is not held by itself on it runs.
+
+    EmptyNodeError where it is empty beside others: it is held no more, and waits for its place.
+    """
     release(cluster.node_home(node))
+    refuse_empty(cluster, node)
     write_configuration(cluster, node, files)
     await ensure_supervisor(cluster, node, binaries)
     await start_programs(cluster, [node], tuple(Kind))
@@ -125,7 +130,10 @@ async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progr
 
 
 async def release_service(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> None:
-    """Start a service again, held or not, and wait until it runs: a member of etcd as far as it can by itself."""
+    """Start a service again, held or not, and wait until it runs: a member of etcd as far as it can by itself.
+
+    EmptyNodeError where it is a member of etcd that is empty beside others: held no more, it waits for its place.
+    """
     refuse_supervisor(service)
     node = cluster.topology.node(service.node)
     home = cluster.node_home(node)
@@ -134,6 +142,7 @@ async def release_service(cluster: Cluster, service: Service, timeout_s: float, 
     if await programs(cluster, node) is None:
         raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: ./standfest up")
     release(home, service.program)
+    refuse_empty(cluster, node, (service.kind,))
     await cluster.supervisor(node).start(service.program)
     await until_running(cluster, service, timeout_s, progress)
 

@@ -21,9 +21,36 @@ class Finding:
 def diagnose(seen: Observation) -> tuple[Finding, ...]:
     """The faults, the widest first: what explains others stands before them."""
     if all(_is_lost(node) or node.held for node in seen.nodes):
-        down = Finding("the cluster is down", "no supervisor answers and no process runs", "./standfest up")
-        return (down, *(finding for node in seen.nodes if node.held for finding in _node_findings(node)))
-    return (*_cluster_findings(seen), *(finding for node in seen.nodes for finding in _node_findings(node)))
+        down = Finding("the cluster is down", "no supervisor answers and no process runs", _start_again(seen))
+        held = (finding for node in seen.nodes if node.held for finding in _node_findings(node))
+        return (down, *_empty_findings(seen), *held)
+    return (
+        *_cluster_findings(seen),
+        *_empty_findings(seen),
+        *(finding for node in seen.nodes for finding in _node_findings(node)),
+    )
+
+
+def _start_again(seen: Observation) -> str:
+    """`up` starts no empty node: where too few are left that are not, the way back is another one."""
+    whole = [node for node in seen.nodes if not node.lacks]
+    return "./standfest up" if len(whole) > len(seen.nodes) // 2 else _give_place(seen)
+
+
+def _give_place(seen: Observation) -> str:
+    """The command that gives empty nodes their place again, from a node that lacks nothing."""
+    whole = sorted((node for node in seen.nodes if not node.lacks), key=lambda node: node.held)
+    return f"./standfest recover {whole[0].name if whole else 'NAME'}"
+
+
+def _empty_findings(seen: Observation) -> Iterator[Finding]:
+    for node in seen.nodes:
+        if node.lacks:
+            yield Finding(
+                f"{node.name} is empty: it has lost its place in the cluster and is not started",
+                f"its disk holds no member of {' and '.join(node.lacks)}, and others hold theirs",
+                _give_place(seen),
+            )
 
 
 def _is_lost(node: SeenNode) -> bool:
@@ -37,7 +64,7 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
         yield Finding(
             "etcd has no quorum: Patroni can neither keep nor choose a primary for long",
             f"{members} of {len(etcd)} members can commit",
-            "./standfest up",
+            _start_again(seen),
         )
     yield from _journal_findings(seen)
     primaries = [
@@ -101,6 +128,8 @@ def _node_findings(node: SeenNode) -> Iterator[Finding]:
         )
         return
     if _is_lost(node):
+        if node.lacks:
+            return
         yield Finding(
             f"nothing runs on {node.name}", "its supervisor does not answer and no process runs", "./standfest up"
         )

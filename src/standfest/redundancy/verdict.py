@@ -68,6 +68,8 @@ def _service_reasons(seen: Observation) -> Iterator[str]:
     """Every service that is not as it should be, held ones included: held is a reason, not an excuse."""
     serving = any(node.of_kind(Kind.API) for node in seen.nodes)
     for node in seen.nodes:
+        if node.lacks:
+            yield f"{node.name} holds no member of {' and '.join(node.lacks)}, and others do; see ./standfest doctor"
         if node.held or all(service.state is State.LOST for service in node.services):
             yield f"{node.name} is held down on purpose" if node.held else f"nothing runs on {node.name}"
             continue
