@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from standfest.cli.drill_progress import DrillProgress
-from standfest.cli.grounds import grounds_in, history_file, isolated, new_run, start_guard
+from standfest.cli.grounds import grounds_in, history_file, isolated, keep_logs, new_run, start_guard
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json
 from standfest.cli.own_client import DRILL
@@ -22,7 +22,7 @@ from standfest.cluster.home import Home, write_private
 from standfest.emergency.drills.catalogue import DRILLS, find
 from standfest.emergency.drills.drill import Drill
 from standfest.emergency.drills.guard import Guard
-from standfest.emergency.drills.results import COLUMNS, Document, document, markdown, row
+from standfest.emergency.drills.results import COLUMNS, Document, document, line, markdown, not_carried_out, row
 from standfest.emergency.drills.runner import Plan, run_drill
 from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
@@ -103,21 +103,20 @@ def drill_run(
     home = Home.default()
     home.create()
     course = _Course(home, drills, seconds, rate, hold, Console(stderr=True))
+    told = course.told
     with start_guard(home) as guard:
         try:
-            told = asyncio.run(_run(course, guard, here=here, network=network))
+            asyncio.run(_run(course, guard, here=here, network=network))
         except asyncio.CancelledError:
             raise DrillInterrupted("interrupted; what the drill did is undone") from None
-    results = {"ok": all(each["ok"] for each in told), "results": told}
-    write_private(home.root / "drills" / "results.json", json.dumps(results, ensure_ascii=False, indent=2))
     if as_json:
-        print_json(results)
+        print_json(course.results)
     else:
         _show(Console(), told)
-    sys.exit(0 if results["ok"] else 1)
+    sys.exit(0 if course.ok else 1)
 
 
-async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | None) -> list[Document]:
+async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | None) -> None:
     # As an interrupt does, so that what is held is let go at once, and not only by the guard.
     task = asyncio.current_task()
     if task is not None:
@@ -125,7 +124,7 @@ async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | No
     where: AbstractAsyncContextManager[Grounds]
     where = grounds_in(*existing_home(), DRILL) if here else isolated(course.home, guard, network, DRILL)
     async with where as grounds:
-        return await course.run(grounds, guard)
+        await course.run(grounds, guard)
 
 
 class _Course:
@@ -140,36 +139,46 @@ class _Course:
         self._rate = rate
         self._hold = hold
         self._console = console
+        self.told: list[Document] = []
+        """The results so far; a drill that could not begin is one as well."""
 
-    async def run(self, grounds: Grounds, guard: Guard) -> list[Document]:
-        """The results; a drill that could not begin is one as well."""
-        told: list[Document] = []
+    @property
+    def ok(self) -> bool:
+        """Each drill was carried out, and passed."""
+        return len(self.told) == len(self._drills) and all(each["ok"] for each in self.told)
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """As `drill table` takes them."""
+        return {"ok": self.ok, "results": self.told}
+
+    async def run(self, grounds: Grounds, guard: Guard) -> None:
+        """Carries them out. Each result is in a file as soon as it is there: a long course may be cut short."""
         for number, each in enumerate(self._drills, start=1):
             self._console.print(
                 f"[bold]{each.name}[/bold] ({number} of {len(self._drills)}): {each.summary}", soft_wrap=True
             )
-            result = await self._one(grounds, guard, each)
-            told.append(result)
-            self._console.print(_line(result), highlight=False, markup=False, soft_wrap=True)
-        return told
+            run = new_run()
+            result = await self._one(grounds, guard, each, run)
+            self.told.append(result)
+            written = json.dumps(self.results, ensure_ascii=False, indent=2)
+            write_private(self.home.root / "drills" / "results.json", written)
+            self._console.print(line(result), highlight=False, markup=False, soft_wrap=True)
+            if not result["ok"]:
+                kept = keep_logs(grounds.cluster.home, self.home, run)
+                self._console.print(f"  what the nodes logged: {kept}", highlight=False, markup=False, soft_wrap=True)
 
-    async def _one(self, grounds: Grounds, guard: Guard, drill: Drill) -> Document:
-        run = new_run()
+    async def _one(self, grounds: Grounds, guard: Guard, drill: Drill, run: str) -> Document:
         history = history_file(self.home, drill.name, run)
         plan = Plan(run, self._seconds, self._rate, history, hold_s=self._hold)
         try:
             with DrillProgress(self._console) as shown:
                 return document(await run_drill(grounds, guard, drill, plan, shown.tell))
         except StandfestError as error:
-            return {"faults": list(drill.numbers), "name": drill.name, "ok": False, "errors": [str(error)], "goal": {}}
-
-
-def _line(told: Document) -> str:
-    if told["errors"]:
-        return "  FAILED: " + "; ".join(told["errors"])
-    word = "passed" if told["ok"] else "FAILED"
-    figures = ", ".join(f"{told[name]} {name}" for name in ("acknowledged", "failed", "lost", "doubled", "altered"))
-    return f"  {word}: {figures}, longest {told['longest_ack_ms']} ms"
+            return not_carried_out(drill, history, str(error))
+        except Exception as error:  # noqa: BLE001 - told in full; a defect of one drill takes no other one's result away
+            self._console.print_exception()
+            return not_carried_out(drill, history, f"a defect of the drill itself: {error!r}")
 
 
 def _show(console: Console, results: Sequence[Document]) -> None:

@@ -31,8 +31,10 @@ UP_STEP_TIMEOUT_S = 120.0
 NETWORKS = tuple(f"127.0.{number}" for number in range(101, 121))
 """Blocks of loopback addresses for clusters of drills: three nodes, and the doors on the tenth address."""
 DOOR_PORTS = (8080, 8081)
-HISTORIES_KEPT = 60
+HISTORIES_KEPT = 120
 """Histories that are left in the home, the newest ones."""
+LOGS_KEPT = 10
+"""Failed drills whose nodes' logs are left in the home, the newest ones."""
 
 
 class NoAddressesLeft(StandfestError):
@@ -51,6 +53,19 @@ def history_file(home: Home, name: str, run: str) -> Path:
     for old in kept[: -(HISTORIES_KEPT - 1)]:
         old.unlink(missing_ok=True)
     return histories / f"{name}-{run}.jsonl"
+
+
+def keep_logs(cluster: Home, home: Home, run: str) -> Path:
+    """Copies what the nodes of a cluster have logged until now beside the histories; the directory. The oldest copies
+    make room."""
+    directory = home.root / "drills"
+    for old in sorted(directory.glob("logs-*"), key=lambda path: path.stat().st_mtime)[: -(LOGS_KEPT - 1)]:
+        shutil.rmtree(old)
+    kept = directory / f"logs-{run}"
+    for logs in sorted(cluster.root.glob("nodes/*/logs")):
+        with contextlib.suppress(shutil.Error):  # a log that was rotated away meanwhile; the others are there
+            shutil.copytree(logs, kept / logs.parent.name)
+    return kept
 
 
 def start_guard(home: Home) -> Guard:

@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from standfest.emergency.drills.catalogue import DRILLS, NoSuchDrill, find
 from standfest.emergency.drills.checker.model import Finding
 from standfest.emergency.drills.drill import Goal
-from standfest.emergency.drills.results import document, goal_reached, markdown
+from standfest.emergency.drills.results import document, goal_reached, line, markdown, not_carried_out
 from standfest.emergency.drills.runner import Result
 from tests.unit.drills.results import DRILL, made
 
@@ -53,6 +54,20 @@ def test_what_fails_a_drill(result: Result) -> None:
     assert document(result)["ok"] is False
 
 
+def test_a_drill_that_failed_says_why() -> None:
+    """The line for people names each kind that is wrong with its first finding, and the history, or the figures."""
+    assert (
+        line(document(made())) == "  passed: 90 acknowledged, 0 failed, 0 lost, 0 doubled, 0 altered, longest 4200.0 ms"
+    )
+    wrong = made(unsent=WRONG, unread=WRONG[:1], shed=4, errors=("did not hold: 429, not 5xx",))
+    assert line(document(wrong)) == (
+        "  FAILED: did not hold: 429, not 5xx; 2 unsent (n1: a); 1 unread (n1: a); 4 shed"
+        " (see /somewhere/demo-r1.jsonl)"
+    )
+    broken = not_carried_out(DRILL, Path("/somewhere/h.jsonl"), "not well")
+    assert line(broken) == "  FAILED: not well (see /somewhere/h.jsonl)"
+
+
 def test_findings_are_counted_by_order() -> None:
     """Two findings about one order are one lost order."""
     assert document(made(missing=WRONG))["lost"] == 2
@@ -75,7 +90,7 @@ def test_goals_are_told_and_decide_nothing() -> None:
 
 def test_the_table() -> None:
     """One line a drill, with its goals beside its figures; one that could not begin has a line too."""
-    broken = {"faults": [2, 3], "name": "other", "ok": False, "errors": ["not well"], "goal": {}}
+    broken = not_carried_out(replace(DRILL, numbers=(2, 3), name="other"), Path("/somewhere/h.jsonl"), "not well")
     head, rule, first, second = markdown([document(made()), broken]).splitlines()
     assert head.count("|") == rule.count("|") == first.count("|") == second.count("|")
     assert first.startswith("| 1 | primary-crash | 100 | 90 | 40 | 0 | 0 | 0 | 0 | 4200 | ≤ 500 |")

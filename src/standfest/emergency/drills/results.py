@@ -1,11 +1,13 @@
 """The results of drills: as a document for programs, and as the table of the documentation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from standfest.emergency.drills.checker.check import report
 from standfest.emergency.drills.checker.model import Verdict, subjects
+from standfest.emergency.drills.drill import Drill
 from standfest.emergency.drills.runner import Health, Result
 
 Document = Mapping[str, Any]
@@ -34,6 +36,36 @@ def document(result: Result) -> Document:
         "history": str(result.plan.history),
         "checked": None if result.verdict is None else report(result.verdict),
     }
+
+
+def not_carried_out(drill: Drill, history: Path, error: str) -> Document:
+    """The result of a drill that could not begin, or broke off without a verdict."""
+    return {
+        "faults": list(drill.numbers),
+        "name": drill.name,
+        "ok": False,
+        "errors": [error],
+        "goal": {},
+        "history": str(history),
+    }
+
+
+def line(told: Document) -> str:
+    """One line for people: the figures, or why it is not passed, and where the history is."""
+    if told["ok"]:
+        figures = ", ".join(f"{told[name]} {name}" for name in ("acknowledged", "failed", "lost", "doubled", "altered"))
+        return f"  passed: {figures}, longest {told['longest_ack_ms']} ms"
+    return "  FAILED: " + "; ".join([*told["errors"], *_wrong(told.get("checked") or {})]) + f" (see {told['history']})"
+
+
+def _wrong(checked: Document) -> Iterator[str]:
+    """What the checker found, a kind each with its first finding, and submissions without a good end."""
+    for kind, findings in checked.get("findings", {}).items():
+        first = findings[0]
+        yield f"{checked[kind]} {kind.replace('_', ' ')} ({first['subject']}: {first['what']})"
+    for ended in ("failed", "unknown", "refused", "shed"):
+        if checked.get(ended):
+            yield f"{checked[ended]} {ended}"
 
 
 def _figures(result: Result, verdict: Verdict | None) -> dict[str, Any]:
