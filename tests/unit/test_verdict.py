@@ -277,6 +277,22 @@ CASES = {
         seen(roles={"n2/journal": Role.FOLLOWER}),
         Verdict(up=True, can_lose_a_node=False, reasons=(BY_DATABASE, "the journal has no leader")),
     ),
+    "two journal members lead": (
+        seen(roles={"n3/journal": Role.LEADER}),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=("more than one journal member says that it leads: n2/journal, n3/journal",),
+        ),
+    ),
+    "two etcd members lead": (
+        seen(roles={"n1/etcd": Role.LEADER, "n3/etcd": Role.LEADER}),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=("more than one etcd member says that it leads: n1/etcd, n3/etcd",),
+        ),
+    ),
     "database and journal are away": (
         seen({"n1/postgres": State.FAILING, "n1/journal": State.FAILING, "n2/journal": State.UNRESPONSIVE}),
         Verdict(

@@ -1,7 +1,7 @@
 """Take the cluster down, leaving no process; hold and release nodes and services on purpose."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from standfest.cluster.binaries import Binaries
@@ -9,7 +9,7 @@ from standfest.cluster.bringup import start_programs, write_configuration
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import hold, node_is_held, release
 from standfest.cluster.inventory import Kind, Service, programs_of
-from standfest.cluster.membership import refuse_empty
+from standfest.cluster.membership import STORES, EmptyNodeError, refuse_empty
 from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import (
@@ -96,13 +96,18 @@ async def release_node(
 ) -> None:
     """Start a node again and wait until what is not held by itself on it runs.
 
-    EmptyNodeError where it is empty beside others: it is held no more, and waits for its place.
+    EmptyNodeError where it lacks a member that others hold: held no more, it waits for its place. Members that it has
+    are started all the same: without them others may have no quorum to give it the rest.
     """
-    release(cluster.node_home(node))
-    refuse_empty(cluster, node)
-    write_configuration(cluster, node, files)
-    await ensure_supervisor(cluster, node, binaries)
-    await start_programs(cluster, [node], tuple(Kind))
+    home = cluster.node_home(node)
+    release(home)
+    try:
+        refuse_empty(cluster, node)
+    except EmptyNodeError:
+        if kept := [store.kind for store in STORES if store.has_data(home)]:
+            await _start(cluster, node, files, binaries, kept)
+        raise
+    await _start(cluster, node, files, binaries, tuple(Kind))
 
     async def missing() -> str:
         seen = next(each for each in (await observe(cluster)).nodes if each.name == node.name)
@@ -113,6 +118,14 @@ async def release_node(
         )
 
     await until(f"the services of {node.name}", missing, timeout_s, progress)
+
+
+async def _start(
+    cluster: Cluster, node: Node, files: Mapping[Path, str], binaries: Binaries, kinds: Sequence[Kind]
+) -> None:
+    write_configuration(cluster, node, files)
+    await ensure_supervisor(cluster, node, binaries)
+    await start_programs(cluster, [node], kinds)
 
 
 async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progress: Progress) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
-from standfest.redundancy.gaps import able_members, running
+from standfest.redundancy.gaps import able_members, rival_leaders, running
 from standfest.redundancy.verdict import unwell_dependencies
 
 
@@ -95,6 +95,9 @@ def _cluster_findings(seen: Observation) -> Iterator[Finding]:
     if not seen.strict:
         evidence = "Patroni's shared configuration lacks synchronous_mode: quorum or synchronous_mode_strict"
         yield Finding("orders could be acknowledged on one copy", evidence, "./standfest up")
+    for rivals in rival_leaders(seen):
+        evidence = "each says so itself; for longer than an election that means two clusters of the same name"
+        yield Finding(rivals, evidence, "./standfest journal" if "journal" in rivals else "./standfest logs etcd")
     if seen.paused:
         yield Finding("automatic failover is switched off", "Patroni says that it is paused", "./standfest up")
 

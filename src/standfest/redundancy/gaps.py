@@ -46,6 +46,14 @@ def journal_gaps(seen: Observation) -> Iterator[str]:
         yield "no API process that takes requests says that its journal is well"
 
 
+def rival_leaders(seen: Observation) -> Iterator[str]:
+    """Etcd clusters of which more than one member leads; seen for a moment where leadership is being handed over."""
+    for kind in (Kind.ETCD, Kind.JOURNAL):
+        leaders = _having(seen.nodes, kind, Role.LEADER)
+        if len(leaders) > 1:
+            yield f"more than one {kind} member says that it leads: {_names(leaders)}"
+
+
 def entrance_gaps_without(lost: SeenNode, seen: Observation) -> Iterator[str]:
     """What the loss of a node would leave too little of for requests to be taken."""
     left = _others(lost, seen)

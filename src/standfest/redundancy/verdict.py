@@ -12,6 +12,7 @@ from standfest.redundancy.gaps import (
     entrance_gaps_without,
     journal_gaps,
     journal_gaps_without,
+    rival_leaders,
 )
 
 
@@ -111,6 +112,7 @@ def _protection_gaps(seen: Observation) -> Iterator[str]:
         yield "Patroni's configuration is not quorum-synchronous and strict"
     if seen.paused:
         yield "Patroni is paused: nobody takes over by itself"
+    yield from rival_leaders(seen)
 
 
 def _all_supervised(seen: Observation) -> bool:
