@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import UUID, uuid4
 
 import msgspec
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -16,6 +17,7 @@ from standfest.clients.etcd_kv import Delete, EtcdError, EtcdOutcomeUnknown, Etc
 from standfest.domain.events import broken_at
 from standfest.domain.orders import Order, content_hash, line_net, totals
 from standfest.domain.products import Product
+from standfest.domain.synthetic import SYNTHETIC_CLIENT, synthetic_order
 from standfest.intake.direct import Placement
 from standfest.intake.drain import Drainer, _Ahead
 from standfest.intake.entries import encode_entry
@@ -24,7 +26,9 @@ from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Accepted, Journal
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
+from standfest.storage.errors import DatabaseUnavailable
 from standfest.storage.orders import read_events, read_orders
+from standfest.storage.statements import statement
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
 from tests.support.etcd import EtcdCluster, start_etcd
 from tests.support.postgres import TestDatabase
@@ -413,3 +417,91 @@ async def test_errors_of_the_journal_are_told_apart(etcd: EtcdCluster, journal: 
         with pytest.raises((EtcdOutcomeUnknown, EtcdUnavailable)):
             await journal.find([uuid4()], 1)
     etcd.wait_until_well()
+
+
+async def test_a_synthetic_order_of_a_later_release_ends_nothing(
+    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal
+) -> None:
+    """An entry that only a later release reads costs a synthetic order, and a repeat of it is called unknown."""
+    pear = stock_product(database, "pear", 5)
+    wanted = order("k", (pear, 1))
+    await accept(journal, wanted)
+    key = f"standfest/o/{wanted.order_id}".encode()
+    entry = msgspec.json.decode(encode_entry(wanted)) | {"format": 2, "readable_by": 2}
+    await store.txn(Txn((), (Put(key, msgspec.json.encode(entry)),)), 5)
+    async with running(pool, journal) as intake:
+        with database.standby.paused(), pytest.raises(IntakeOutcomeUnknown):
+            await intake.place(wanted)
+
+
+async def test_entries_of_a_later_release_hide_nothing(
+    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many entries are left for a later release, those behind them are drained."""
+    monkeypatch.setattr("standfest.intake.drain.LIST_MAX", 3)
+    pear = stock_product(database, "pear", 50)
+    for number in range(7):
+        newer = order(f"newer {number}", (pear, 1))
+        entry = msgspec.json.decode(encode_entry(newer)) | {"format": 2, "readable_by": 2}
+        await store.txn(Txn((), (Put(f"standfest/o/{newer.order_id}".encode(), msgspec.json.encode(entry)),)), 5)
+    own = [order(f"k{number}", (pear, 1)) for number in range(4)]
+    await accept(journal, *own)
+    drainer = Drainer(pool, journal)
+    for _ in range(8):
+        await drainer.round()
+    assert drainer.drained == 4
+    assert len(await journal.waiting(100, 5)) == 7
+
+
+async def test_heavy_orders_are_accepted_and_drained(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """Orders with long notes, too much together for one request or one answer, come through on both ways."""
+    pear = stock_product(database, "pear", 10_000)
+    heavy = [order(f"k{number}", *[(pear, 1)] * 100) for number in range(40)]
+    heavy = [
+        msgspec.structs.replace(
+            each, lines=tuple(msgspec.structs.replace(line, note="ä" * 1000) for line in each.lines)
+        )
+        for each in heavy
+    ]
+    async with running(pool, journal) as intake:
+        with database.standby.paused():
+            placed = await asyncio.gather(*(intake.place(each) for each in heavy))
+        assert {each.promise for each in placed} == {"accepted"}
+    drainer = await drain(pool, journal)
+    assert drainer.drained == 40
+    assert query(database, "SELECT sum(reserved) FROM stock") == [(4000,)]
+
+
+async def test_a_failing_database_quarantines_nothing(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """An error that is not the entry's own (here: a missing privilege) fails the round; nothing is set apart."""
+    pear = stock_product(database, "pear", 50)
+    await accept(journal, *(order(f"k{number}", (pear, 1)) for number in range(3)))
+    with psycopg.connect(database.dsn("standfest_owner"), autocommit=True) as owner:
+        owner.execute("REVOKE INSERT ON order_line FROM standfest_app")
+        drainer = Drainer(pool, journal)
+        with pytest.raises(DatabaseUnavailable):
+            await drainer.round()
+        owner.execute("GRANT INSERT ON order_line TO standfest_app")
+    assert (drainer.set_apart, await journal.count(5)) == (0, 3)
+    assert (await drain(pool, journal)).drained == 3
+
+
+async def test_only_synthetic_orders_can_be_forgotten(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """Old synthetic orders go with all their rows; an order that is made to look like one stays."""
+    pear = stock_product(database, "pear", 50)
+    old = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    await place_one(pool, order("k", (pear, 1)))
+    await accept(journal, synthetic_order(old, "EUR"))
+    drainer = await drain(pool, journal)
+    assert (drainer.drained, drainer.synthetic_age_s is not None) == (0, True)
+    assert query(database, "SELECT count(*) FROM change") == [(1,)]
+    async with pool.write(5) as connection:
+        await connection.execute(
+            "UPDATE orders SET client_id = %s, accepted_at = %s WHERE idempotency_key = 'k'", (SYNTHETIC_CLIENT, old)
+        )
+    async with pool.write(5) as connection:
+        await connection.execute(
+            statement("intake/forget_synthetic"), {"older_than": old + datetime.timedelta(days=1), "at_most": 10}
+        )
+    left = "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM order_line), (SELECT count(*) FROM order_event)"
+    assert query(database, left) == [(1, 1, 1)]
