@@ -88,11 +88,12 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
     """
     done = Recovered(alone=await needs_to_stand_alone(cluster, survivor))
     _release(cluster.node_home(survivor))
+    # Interrupted once a member ran alone, its file still says force-new-cluster: at its next start it would forget all.
+    write_configuration(cluster, survivor, plan.files[survivor.name])
     if done.alone:
         progress.doing(f"stopping {survivor.name}")
         await shut_down(cluster, survivor, _stop_stages(cluster, survivor))
         done.kept = await asyncio.to_thread(_keep, cluster.node_home(survivor))
-        write_configuration(cluster, survivor, plan.files[survivor.name])
         await ensure_supervisor(cluster, survivor, plan.binaries)
         for store in STORES:
             done.committed[store.kind.value] = await stand_alone(cluster, survivor, store, plan, progress)
