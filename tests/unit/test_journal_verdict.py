@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from standfest.cluster.journal import Backlog, JournalMember, JournalView
+from standfest.cluster.journal import JournalMember, JournalView
+from standfest.cluster.observation import Backlog
 from standfest.cluster.topology import LOCAL
 from standfest.redundancy.journal_verdict import judge_journal
 

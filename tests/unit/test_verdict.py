@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 
 from standfest.cluster.inventory import Kind, services_of
-from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenNode, SeenService, State
+from standfest.cluster.observation import (
+    DEPENDENCIES,
+    Backlog,
+    Entries,
+    Observation,
+    Role,
+    SeenNode,
+    SeenService,
+    State,
+)
 from standfest.cluster.topology import LOCAL
 from standfest.redundancy.diagnosis import diagnose
 from standfest.redundancy.report import status_document
@@ -390,6 +399,29 @@ def test_whatever_is_wrong_is_found(name: str) -> None:
     findings = diagnose(CASES[name][0])
     assert findings
     assert all(finding.evidence and finding.next_command for finding in findings)
+
+
+def test_orders_that_are_not_as_acknowledged_are_a_reason() -> None:
+    """What the audit finds and what the journal holds for too long is said, with where to look."""
+    well = seen()
+    audits = [
+        replace(each, findings={"missing": 3, "damaged": 1}) if each.kind is Kind.AUDIT else each
+        for each in well.nodes[0].services
+    ]
+    nodes = (replace(well.nodes[0], services=tuple(audits)), *well.nodes[1:])
+    observation = replace(well, nodes=nodes, entries=Entries(Backlog(70, None, 12.4), 2))
+    assert decide(observation) == Verdict(
+        up=True,
+        can_lose_a_node=True,
+        reasons=(
+            "70 orders wait to be drained, the oldest for 12 s; see ./standfest journal",
+            "2 orders are set apart: a person has to look at them; see ./standfest journal",
+            "n1/audit finds 3 orders missing, 1 receipts damaged; see ./standfest audit",
+        ),
+    )
+    commands = [finding.next_command for finding in diagnose(observation)]
+    assert commands == ["./standfest journal", "./standfest journal", "./standfest audit"]
+    assert decide(replace(well, entries=Entries(Backlog(1, "an-id", 0.3), 0))) == WELL
 
 
 def test_a_cluster_that_is_down_is_one_finding() -> None:

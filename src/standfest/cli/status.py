@@ -32,7 +32,7 @@ def status(as_json: bool) -> None:
 
 async def _look() -> tuple[Topology, Observation]:
     async with existing_cluster() as cluster:
-        return cluster.topology, await observe(cluster)
+        return cluster.topology, await observe(cluster, with_orders=True)
 
 
 def _print_status(seen: Observation, verdict: Verdict) -> None:

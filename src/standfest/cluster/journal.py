@@ -30,6 +30,7 @@ from standfest.clients.etcd_kv import (
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held
 from standfest.cluster.inventory import Kind
+from standfest.cluster.observation import Backlog, Entries
 from standfest.cluster.topology import Node
 from standfest.errors import StandfestError
 
@@ -43,6 +44,8 @@ mere read of this etcd can show the past after a pause (3.4.20 to 3.4.41)."""
 _DEADLINE_S = 3.0
 _SORTED_MAX = 20_000
 """etcd loads a whole range to sort it: with more entries the oldest one's age is taken from what was drained last."""
+_SORTED_CHEAPLY_MAX = 200
+"""The same where the answer is only a part of the cluster's."""
 
 _APART_LISTED_MAX = 50
 """Entries that are set apart are listed up to so many; they are counted all."""
@@ -70,17 +73,6 @@ class JournalMember:
     alarms: tuple[str, ...] = ()
     evidence: str = ""
     """What came back where it is not healthy."""
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """What waits to be drained."""
-
-    count: int
-    oldest_id: str | None
-    """None where nothing waits, or too much for asking which is the oldest."""
-    oldest_age_s: float | None
-    """Seconds since the oldest entry was accepted, or at most so many; 0 where nothing waits, None where unknown."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +122,19 @@ async def view_journal(cluster: Cluster, now: datetime.datetime) -> JournalView:
     seen = asyncio.gather(*(_member(cluster, node) for node in cluster.topology.nodes))
     store = cluster.journal_store()
     try:
-        backlog = await _backlog(store, now)
-        count, apart = await _apart(store)
+        entries = await _entries(store, now, _SORTED_MAX, _DEADLINE_S)
+        apart = await _apart(store)
     except EtcdError as error:
         return JournalView(tuple(await seen), None, evidence=str(error))
-    return JournalView(tuple(await seen), backlog, count, apart)
+    return JournalView(tuple(await seen), entries.backlog, entries.apart_count, apart)
+
+
+async def count_entries(cluster: Cluster, now: datetime.datetime) -> Entries | None:
+    """What the journal holds at `now`, at the price of two small requests; None where no quorum answers in time."""
+    try:
+        return await _entries(cluster.journal_store(), now, _SORTED_CHEAPLY_MAX, cluster.asker.timeout_s)
+    except EtcdError:
+        return None  # what its members answer says why
 
 
 async def read_entry(cluster: Cluster, order_id: UUID) -> object:
@@ -190,25 +190,29 @@ async def _member(cluster: Cluster, node: Node) -> JournalMember:
     )
 
 
-async def _backlog(store: EtcdStore, now: datetime.datetime) -> Backlog:
-    reads = (Range(_WAITING, _WAITING_END, count_only=True), Range(_PROGRESS))
-    counted, progress = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), _DEADLINE_S))
-    if counted.count == 0:
-        return Backlog(0, None, 0.0)
-    if counted.count > _SORTED_MAX:
+async def _entries(store: EtcdStore, now: datetime.datetime, sorted_max: int, deadline_s: float) -> Entries:
+    reads = (
+        Range(_WAITING, _WAITING_END, count_only=True),
+        Range(_APART, _APART_END, count_only=True),
+        Range(_PROGRESS),
+    )
+    waiting, apart, progress = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), deadline_s))
+    backlog = Backlog(0, None, 0.0)
+    if waiting.count > sorted_max:
         drained = [msgspec.json.decode(value.value, type=_Progress).accepted_at for value in progress.values]
-        return Backlog(counted.count, None, _age_s(drained[0], now) if drained else None)
-    oldest = await store.get(Range(_WAITING, _WAITING_END, limit=1, by_creation=True), _DEADLINE_S)
-    if not oldest.values:
-        return Backlog(0, None, 0.0)
-    return Backlog(counted.count, _id(oldest.values[0].key), _accepted_age_s(oldest.values[0].value, now))
+        backlog = Backlog(waiting.count, None, _age_s(drained[0], now) if drained else None)
+    elif waiting.count:
+        oldest = await store.get(Range(_WAITING, _WAITING_END, limit=1, by_creation=True), deadline_s)
+        for value in oldest.values:
+            backlog = Backlog(waiting.count, _id(value.key), _accepted_age_s(value.value, now))
+    return Entries(backlog, apart.count)
 
 
-async def _apart(store: EtcdStore) -> tuple[int, tuple[SetApart, ...]]:
+async def _apart(store: EtcdStore) -> tuple[SetApart, ...]:
     """Keys first and each entry by itself: one may have a mebibyte."""
     found = await store.get(Range(_APART, _APART_END, limit=_APART_LISTED_MAX, keys_only=True), _DEADLINE_S)
     reads = await asyncio.gather(*(store.get(Range(value.key), _DEADLINE_S) for value in found.values))
-    return found.count, tuple(_set_apart(value) for read in reads for value in read.values)
+    return tuple(_set_apart(value) for read in reads for value in read.values)
 
 
 async def _find(store: EtcdStore, order_id: UUID) -> tuple[KeyValue | None, KeyValue | None]:

@@ -57,6 +57,8 @@ class SeenService:
     """How an API process says that what it needs is, `ok` where it is well; without those that it did not name."""
     alarm: str = ""
     """What a member of an etcd has raised until somebody disarms it, such as NOSPACE: it takes nothing more."""
+    findings: Mapping[str, int] = field(default_factory=dict)
+    """What an audit that was asked for it finds wrong: orders by flaw, such as `missing`; without flaws it has not."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
 
@@ -78,6 +80,26 @@ class SeenNode:
 
 
 @dataclass(frozen=True)
+class Backlog:
+    """What waits in the journal to be drained."""
+
+    count: int
+    oldest_id: str | None
+    """None where nothing waits, or too much for asking which is the oldest."""
+    oldest_age_s: float | None
+    """Seconds since the oldest entry was accepted, or at most so many; 0 where nothing waits, None where unknown."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What the journal holds."""
+
+    backlog: Backlog
+    apart_count: int
+    """Entries in quarantine."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """The whole cluster as it was seen."""
 
@@ -86,6 +108,8 @@ class Observation:
     """Whether Patroni's shared configuration says quorum-synchronous and strict; True where nobody could be asked."""
     paused: bool = False
     """Whether automatic failover is switched off (Patroni's pause)."""
+    entries: Entries | None = None
+    """What the journal holds; None where it was not asked, or no quorum of it answered."""
 
 
 def service_state(

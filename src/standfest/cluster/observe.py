@@ -1,6 +1,7 @@
 """Ask every part of the cluster how it is, all at once; nothing is remembered from one time to the next."""
 
 import asyncio
+import datetime
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -14,6 +15,7 @@ from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.inventory import Kind, Service, services_of
+from standfest.cluster.journal import count_entries
 from standfest.cluster.membership import lacking
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
 from standfest.cluster.processes import processes_of, working_pid
@@ -42,15 +44,22 @@ class _Heard:
     """Service name to what it answered when it was asked whether it wants traffic, and said no."""
     dependencies: dict[str, dict[str, str]] = field(default_factory=dict)
     """API process to what it said of each thing that it needs."""
+    findings: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Audit to how many orders it finds wrong, by flaw."""
 
 
-async def observe(cluster: Cluster) -> Observation:
-    """The cluster as it is now; takes as long as the slowest part's deadline at most."""
+async def observe(cluster: Cluster, *, with_orders: bool = False) -> Observation:
+    """The cluster as it is now; takes as long as the slowest part's deadline at most.
+
+    Asked `with_orders`, it also says what waits in the journal and what the audits find wrong: a person who looks wants
+    to know that, and whoever looks again and again has no need to pay for it.
+    """
     nodes = cluster.topology.nodes
-    heard, view, settings = await asyncio.gather(
-        asyncio.gather(*(_listen(cluster, node) for node in nodes)),
+    heard, view, settings, entries = await asyncio.gather(
+        asyncio.gather(*(_listen(cluster, node, with_orders=with_orders) for node in nodes)),
         _first_answer([cluster.patroni(node).cluster for node in nodes]),
         _first_answer([cluster.patroni(node).configuration for node in nodes]),
+        count_entries(cluster, datetime.datetime.now(datetime.UTC)) if with_orders else _nothing(),
     )
     lost = {name: tuple(store.kind for store in stores) for name, stores in lacking(cluster).items()}
     roles = database_roles({node.name: answer.member for node, answer in zip(nodes, heard, strict=True)}, view)
@@ -61,16 +70,24 @@ async def observe(cluster: Cluster) -> Observation:
         ),
         strict=settings is None or _is_strict(settings),
         paused=any(answer.member.pause for answer in heard if answer.member is not None),
+        entries=entries,
     )
+
+
+async def _nothing() -> None:
+    """In place of a question that is not asked."""
 
 
 def _is_strict(settings: dict[str, object]) -> bool:
     return settings.get("synchronous_mode") == "quorum" and settings.get("synchronous_mode_strict") is True
 
 
-async def _listen(cluster: Cluster, node: Node) -> _Heard:
+async def _listen(cluster: Cluster, node: Node, *, with_orders: bool) -> _Heard:
     heard = _Heard()
-    questions = [_ask_service(cluster, node, service, heard) for service in services_of(cluster.topology, node)]
+    services = services_of(cluster.topology, node)
+    questions = [_ask_service(cluster, node, service, heard) for service in services]
+    if with_orders:
+        questions += [_ask_audit(cluster.asker, service, heard) for service in services if service.kind is Kind.AUDIT]
     await asyncio.gather(*questions)
     return heard
 
@@ -154,6 +171,26 @@ async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
     heard.dependencies[service.name] = {each.name: each.state for each in health.dependencies}
 
 
+class _Audited(msgspec.Struct, frozen=True):
+    """Of an audit's report, orders that are not as they were acknowledged."""
+
+    missing: int
+    doubled: int
+    altered: int
+    damaged: int
+
+
+async def _ask_audit(asker: Asker, service: Service, heard: _Heard) -> None:
+    """An audit that says nothing finds nothing; whether it runs is asked by itself."""
+    try:
+        answer = await asker.ask("GET", f"http://{service.address}/v1/audit")
+        audited = msgspec.json.decode(answer.body, type=_Audited)
+    except (UnreachableError, msgspec.MsgspecError):
+        return
+    flaws = msgspec.structs.asdict(audited)
+    heard.findings[service.name] = {flaw: count for flaw, count in flaws.items() if count}
+
+
 def _seen_node(
     cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None, lacks: tuple[Kind, ...]
 ) -> SeenNode:
@@ -182,6 +219,7 @@ def _seen_node(
                 ready=state is State.RUNNING and service.name not in heard.unready,
                 alarm=heard.alarms.get(service.name, ""),
                 dependencies=heard.dependencies.get(service.name, {}),
+                findings=heard.findings.get(service.name, {}),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )

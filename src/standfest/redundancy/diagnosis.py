@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
 from standfest.redundancy.gaps import able_members, rival_leaders, running
-from standfest.redundancy.verdict import unwell_dependencies
+from standfest.redundancy.journal_verdict import entry_reasons
+from standfest.redundancy.verdict import flaws, unwell_dependencies
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,19 @@ def diagnose(seen: Observation) -> tuple[Finding, ...]:
         *_cluster_findings(seen),
         *_empty_findings(seen),
         *(finding for node in seen.nodes for finding in _node_findings(node)),
+        *_order_findings(seen),
     )
+
+
+def _order_findings(seen: Observation) -> Iterator[Finding]:
+    if seen.entries is not None:
+        for reason in entry_reasons(seen.entries):
+            yield Finding(reason, "counted in the journal by a quorum of its members", "./standfest journal")
+    for node in seen.nodes:
+        for service in node.of_kind(Kind.AUDIT):
+            if service.findings:
+                fault = f"what was acknowledged is not what is stored: {flaws(service)}"
+                yield Finding(fault, f"{node.name}/{service.name} compared its receipts", "./standfest audit")
 
 
 def _start_again(seen: Observation) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from standfest.cluster.journal import JournalView
+from standfest.cluster.observation import Entries
 from standfest.cluster.topology import Journal
 
 BACKLOG_AGE_MAX_S = 10.0
@@ -33,15 +34,22 @@ def judge_journal(view: JournalView, limits: Journal) -> JournalVerdict:
     return JournalVerdict(view.backlog is not None, tuple(_reasons(view, limits)))
 
 
+def entry_reasons(entries: Entries) -> Iterator[str]:
+    """Why what the journal holds is not as it should be."""
+    backlog = entries.backlog
+    if backlog.oldest_age_s is None:
+        yield f"{backlog.count} orders wait to be drained, since when is not known"
+    elif backlog.oldest_age_s > BACKLOG_AGE_MAX_S:
+        yield f"{backlog.count} orders wait to be drained, the oldest for {backlog.oldest_age_s:.0f} s"
+    if entries.apart_count:
+        yield f"{entries.apart_count} orders are set apart: a person has to look at them"
+
+
 def _reasons(view: JournalView, limits: Journal) -> Iterator[str]:
     if view.backlog is None:
         yield f"no quorum of its members answers: {view.evidence}"
-    elif view.backlog.oldest_age_s is None:
-        yield f"{view.backlog.count} orders wait to be drained, since when is not known"
-    elif view.backlog.oldest_age_s > BACKLOG_AGE_MAX_S:
-        yield f"{view.backlog.count} orders wait to be drained, the oldest for {view.backlog.oldest_age_s:.0f} s"
-    if view.apart_count:
-        yield f"{view.apart_count} orders are set apart: a person has to look at them"
+    else:
+        yield from entry_reasons(Entries(view.backlog, view.apart_count))
     for member in view.members:
         if member.held:
             yield f"{member.node}/journal is held on purpose"

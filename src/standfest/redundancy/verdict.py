@@ -14,6 +14,7 @@ from standfest.redundancy.gaps import (
     journal_gaps_without,
     rival_leaders,
 )
+from standfest.redundancy.journal_verdict import entry_reasons
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def decide(seen: Observation) -> Verdict:
         reasons.insert(0, "orders are accepted by the database alone: while it fails over none will be")
     loss_gaps = tuple(_loss_gaps(seen, with_database=not database, with_journal=not journal)) if up else ()
     protection_gaps = tuple(_protection_gaps(seen))
-    reasons += [*_service_reasons(seen), *protection_gaps, *loss_gaps]
+    reasons += [*_service_reasons(seen), *protection_gaps, *loss_gaps, *_order_reasons(seen)]
     safe = up and not (database or journal or loss_gaps or protection_gaps)
     return Verdict(up=up, can_lose_a_node=safe and _all_supervised(seen), reasons=tuple(dict.fromkeys(reasons)))
 
@@ -113,6 +114,23 @@ def _protection_gaps(seen: Observation) -> Iterator[str]:
     if seen.paused:
         yield "Patroni is paused: nobody takes over by itself"
     yield from rival_leaders(seen)
+
+
+def _order_reasons(seen: Observation) -> Iterator[str]:
+    """What is wrong with orders that were acknowledged, where that was asked."""
+    if seen.entries is not None:
+        yield from (f"{reason}; see ./standfest journal" for reason in entry_reasons(seen.entries))
+    for node in seen.nodes:
+        for service in node.of_kind(Kind.AUDIT):
+            if service.findings:
+                yield f"{node.name}/{service.name} finds {flaws(service)}; see ./standfest audit"
+
+
+def flaws(service: SeenService) -> str:
+    """What an audit finds, in words."""
+    return ", ".join(
+        f"{count} {'receipts' if flaw == 'damaged' else 'orders'} {flaw}" for flaw, count in service.findings.items()
+    )
 
 
 def _all_supervised(seen: Observation) -> bool:
