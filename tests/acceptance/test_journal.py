@@ -56,16 +56,16 @@ def test_what_is_set_apart_is_shown_and_put_back(cluster: LocalCluster) -> None:
         "an order waits", lambda _: json.loads(cluster.run("journal", "--json").stdout)["backlog"]["count"] > 0
     )
     order_id = UUID(json.loads(cluster.run("journal", "--json").stdout)["backlog"]["oldest_id"])
-    assert json.loads(cluster.succeed("journal", "show", str(order_id)))["state"] == "waiting"
+    assert json.loads(cluster.succeed("journal", "show", str(order_id), "--json"))["state"] == "waiting"
     set_apart(cluster, order_id, "it was set apart by a test")
 
-    shown = json.loads(cluster.succeed("journal", "show", str(order_id)))
+    shown = json.loads(cluster.succeed("journal", "show", str(order_id), "--json"))
     assert (shown["state"], shown["entry"]["reason"]) == ("quarantined", "it was set apart by a test")
     told = json.loads(cluster.succeed("journal", "--json", codes=(1,)))
     assert "1 orders are set apart: a person has to look at them" in told["verdict"]["reasons"]
     assert [entry["id"] for entry in told["quarantine"]["orders"]] == [str(order_id)]
     cluster.succeed("journal", "retry", str(order_id))
-    assert json.loads(cluster.succeed("journal", "show", str(order_id)))["entry"] == shown["entry"]["entry"]
+    assert json.loads(cluster.succeed("journal", "show", str(order_id), "--json"))["entry"] == shown["entry"]["entry"]
     assert "waits to be drained already" in cluster.run("journal", "retry", str(order_id)).stderr
 
     for node in NODES:

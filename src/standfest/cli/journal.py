@@ -111,9 +111,15 @@ def _mebibytes(size_bytes: int | None) -> str:
 
 @journal.command(epilog="\b\nExample:\n  standfest journal show 0190b0a4-5a5e-8c00-8000-5f7d6b1c2e3d")
 @click.argument("order_id", metavar="ID", type=click.UUID)
-def show(order_id: UUID) -> None:
-    """Print the journal's entry of order ID as JSON, waiting or set apart. It names people: treat it as personal."""
-    print_json(_with_cluster(lambda cluster: read_entry(cluster, order_id)))
+@as_json
+def show(order_id: UUID, as_json: bool) -> None:
+    """Print the journal's entry of order ID, waiting or set apart. It names people: treat it as personal."""
+    found = _with_cluster(lambda cluster: read_entry(cluster, order_id))
+    if as_json:
+        print_json(asdict(found))
+        return
+    click.echo(f"{found.id} is {'set apart' if found.state == 'quarantined' else 'waiting to be drained'}:")
+    print_json(found.entry)
 
 
 @journal.command(epilog="\b\nExample:\n  standfest journal retry 0190b0a4-5a5e-8c00-8000-5f7d6b1c2e3d")

@@ -16,7 +16,8 @@ from standfest.cluster.observation import Observation
 from standfest.cluster.observe import observe
 from standfest.cluster.recovery import Recovered, needs_to_stand_alone, recover
 from standfest.cluster.secrets import Secrets, generate
-from standfest.cluster.topology import Topology, TopologyError
+from standfest.cluster.topology import Topology
+from standfest.errors import StandfestError
 from standfest.redundancy.postgres import dynamic_settings
 from standfest.redundancy.verdict import decide
 
@@ -27,6 +28,10 @@ _WARNING = """\
   received yet. `./standfest audit --full` names those that {survivor} answered itself.
 - There is no way back: if {others} run again from their old disks, there are two clusters that both take orders.
 """
+
+
+class NotConfirmedError(StandfestError):
+    """The name of the node that is left was not typed."""
 
 
 @click.command(
@@ -73,7 +78,7 @@ def _confirm(cluster: Cluster, name: str) -> None:
     others = " and ".join(node.name for node in cluster.topology.nodes if node.name != name)
     click.echo(_WARNING.format(survivor=name, others=others), err=True)
     if click.prompt(f"To go on, type the name of the node that is left ({name})", err=True) != name:
-        raise TopologyError("that was another name; nothing was changed")
+        raise NotConfirmedError(f"that was another name than {name}; nothing was changed, repeat the command to go on")
 
 
 def _say(done: Recovered, seen: Observation, name: str, as_json: bool) -> None:

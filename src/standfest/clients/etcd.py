@@ -13,15 +13,6 @@ class _Health(msgspec.Struct, frozen=True):
     health: str | bool
 
 
-class _Header(msgspec.Struct, frozen=True):
-    member_id: str = "0"
-
-
-class _Status(msgspec.Struct, frozen=True, rename="camel"):
-    header: _Header
-    leader: str = "0"
-
-
 def client_tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     """TLS that trusts only the cluster's authority and shows a client certificate."""
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
@@ -46,13 +37,3 @@ class EtcdMember:
         except msgspec.MsgspecError as error:
             raise UnreachableError(f"https://{self.address}/health answered {answer.status} with no health") from error
         return str(health).lower() == "true"
-
-    async def leads(self) -> bool:
-        """Whether it is the leader, as it says itself."""
-        url = f"https://{self.address}/v3/maintenance/status"
-        answer = await self.asker.ask("POST", url, body=b"{}", tls=self.tls)
-        try:
-            status = msgspec.json.decode(answer.body, type=_Status)
-        except msgspec.MsgspecError as error:
-            raise UnreachableError(f"{url} answered {answer.status} with no status") from error
-        return status.leader != "0" and status.leader == status.header.member_id

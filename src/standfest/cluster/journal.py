@@ -10,6 +10,7 @@ import binascii
 import datetime
 import json
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -86,6 +87,16 @@ class SetApart:
 
 
 @dataclass(frozen=True)
+class FoundEntry:
+    """What the journal holds of one order."""
+
+    id: str
+    state: Literal["waiting", "quarantined"]
+    entry: object
+    """As JSON values; one that is set apart with its reason."""
+
+
+@dataclass(frozen=True)
 class JournalView:
     """The journal as it was seen."""
 
@@ -137,8 +148,8 @@ async def count_entries(cluster: Cluster, now: datetime.datetime) -> Entries | N
         return None  # what its members answer says why
 
 
-async def read_entry(cluster: Cluster, order_id: UUID) -> object:
-    """What the journal holds of an order, as JSON values: an entry, or one that is set apart with its reason.
+async def read_entry(cluster: Cluster, order_id: UUID) -> FoundEntry:
+    """What the journal holds of an order: an entry, or one that is set apart with its reason.
 
     Raises:
         NoSuchEntryError: nothing; it was drained, or never accepted.
@@ -151,8 +162,8 @@ async def read_entry(cluster: Cluster, order_id: UUID) -> object:
             f"the journal holds nothing of order {order_id}; if it was accepted it has been drained, and the database "
             "has it: ask GET /v1/orders/ID"
         )
-    state = "waiting" if apart is None else "quarantined"
-    return {"id": str(order_id), "state": state, "entry": _json(found.value)}
+    state: Literal["waiting", "quarantined"] = "waiting" if apart is None else "quarantined"
+    return FoundEntry(str(order_id), state, _json(found.value))
 
 
 async def retry_entry(cluster: Cluster, order_id: UUID) -> None:

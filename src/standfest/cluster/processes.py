@@ -1,10 +1,11 @@
 """The cluster's processes, recognised without doubt before any is signalled.
 
-A pid alone never identifies a process: psutil compares the start time before each signal.
+A pid alone never identifies a process: its start time is compared, and the signal goes to a pinned descriptor of it.
 """
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Iterable, Sequence
@@ -99,8 +100,14 @@ def working_pid(processes: Iterable[NodeProcess], kind: Kind, program: str) -> i
 def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
     """Signal every one that still runs and is ours; what goes on nevertheless is for the caller to see."""
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            process.send_signal(number)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            handle = os.pidfd_open(process.pid)
+            try:
+                # The descriptor pins the process, so the comparison cannot be outrun by a reuse of the pid.
+                if process.is_running():
+                    signal.pidfd_send_signal(handle, number)
+            finally:
+                os.close(handle)
 
 
 def running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
