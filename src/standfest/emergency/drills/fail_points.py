@@ -4,8 +4,9 @@ A fail point is armed by a file and SIGUSR1 (see `standfest.telemetry.failpoints
 """
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from standfest.cluster.home import write_private
@@ -13,29 +14,30 @@ from standfest.emergency.drills import processes
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
 from standfest.emergency.drills.stage import Stage
+from standfest.emergency.drills.undoing import disarm
 from standfest.telemetry.failpoints import FailPoint
 
 DIES_WITHIN_S = 30.0
 """How long a process may take to reach a point that orders reach all the time."""
 
 
-def arm(stage: Stage, target: Target, point: FailPoint) -> None:
-    """From now on the process dies when it reaches the point; FaultFailed where it does not know fail points."""
+@contextlib.contextmanager
+def armed(stage: Stage, target: Target, point: FailPoint) -> Iterator[None]:
+    """In the block the process dies when it reaches the point; FaultFailed where it does not know fail points."""
     if not _catches(target.process, signal.SIGUSR1):
         raise FaultFailed(f"{target} has no fail points: SIGUSR1 would end it wherever it is, and prove nothing")
-    write_private(_file(stage, target), f"{point}\n")
-    processes.send(target.process, signal.SIGUSR1)
+    file = _file(stage, target)
+    with stage.undone(lambda: disarm(file, target.process), "fail-points", str(file), str(target.process)):
+        write_private(file, f"{point}\n")
+        processes.send(target.process, signal.SIGUSR1)
+        yield
 
 
-async def died(stage: Stage, targets: Sequence[Target]) -> None:
-    """Waits until the armed processes are gone, and disarms; FaultFailed where one lives on."""
-    try:
-        for target in targets:
-            if not await asyncio.to_thread(processes.wait_gone, target.process, DIES_WITHIN_S):
-                raise FaultFailed(f"{target} did not reach its fail point within {DIES_WITHIN_S:.0f} s")
-    finally:
-        for target in targets:
-            _file(stage, target).unlink(missing_ok=True)
+async def died(*targets: Target) -> None:
+    """Waits until the armed processes are gone; FaultFailed where one lives on."""
+    for target in targets:
+        if not await asyncio.to_thread(processes.wait_gone, target.process, DIES_WITHIN_S):
+            raise FaultFailed(f"{target} did not reach its fail point within {DIES_WITHIN_S:.0f} s")
 
 
 def _file(stage: Stage, target: Target) -> Path:

@@ -290,6 +290,17 @@ class Stage:
         """The command that runs a module on this cluster, for the guard."""
         return ["env", f"STANDFEST_HOME={self.cluster.home.root}", sys.executable, "-m", module, *arguments]
 
+    @contextlib.contextmanager
+    def undone(self, undo: Callable[[], None], *what: str) -> Iterator[None]:
+        """Undoes something at the end of the block. `what` says the same to the guard (see the module `undoing`), which
+        does it where this process is killed, or fails to."""
+        number = self.guard.announce(self.undoing("standfest.emergency.drills.undoing", *what))
+        try:
+            yield
+        finally:
+            undo()
+            self.guard.drop(number)
+
 
 def _identified(pid: int) -> Process | None:
     try:

@@ -14,11 +14,12 @@ from standfest.emergency.drills import faults, processes
 from standfest.emergency.drills.backlog import backlog
 from standfest.emergency.drills.catalogue.database import restarted
 from standfest.emergency.drills.drill import Drill, Proof
-from standfest.emergency.drills.fail_points import arm, died
+from standfest.emergency.drills.fail_points import armed, died
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
 from standfest.emergency.drills.replication import standbys_deaf
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+from standfest.emergency.drills.undoing import end_program
 
 BACKLOG_MIN = 50
 """So many orders wait in the journal at least when drainers are set on them."""
@@ -31,12 +32,13 @@ IDLE = 5
 
 async def drainers_die(stage: Stage) -> Proof:
     """Every drainer dies after it has written orders to the database and before it deletes them from the journal."""
-    async with _backlog(stage) as workers:
-        stage.begin("SIGKILL of every drainer after its commit", targets=[str(each) for each in workers])
-        for worker in workers:
-            arm(stage, worker, "drain.committed")
-    waiting = await backlog(stage)
-    await died(stage, workers)
+    with contextlib.ExitStack() as points:
+        async with _backlog(stage) as workers:
+            stage.begin("SIGKILL of every drainer after its commit", targets=[str(each) for each in workers])
+            for worker in workers:
+                points.enter_context(armed(stage, worker, "drain.committed"))
+        waiting = await backlog(stage)
+        await died(*workers)
     after = [await restarted(stage, worker) for worker in workers]
     await _drained(stage)
     return {
@@ -103,40 +105,36 @@ async def _second_drainer(stage: Stage, node: str) -> AsyncIterator[Process]:
     listen = str(tomllib.loads(first)["worker"]["listen"])
     host, _, port = listen.rpartition(":")
     address = f"{host}:{int(port) + SECOND_PORT_OFFSET}"
-    write_private(config, first.replace(f'"{listen}"', f'"{address}"'))
-    worker = await asyncio.to_thread(_start, config, home.logs / "worker-second.log")
-    # Killed with its own pid only as long as this drill, its parent, has not waited for it.
-    announced = stage.guard.announce(["kill", "-KILL", str(worker.pid)])
-    try:
-
-        async def missing() -> str:
-            try:
-                answer = await stage.cluster.asker.ask("GET", f"http://{address}/livez")
-            except UnreachableError as error:
-                return str(error)
-            return "" if answer.status == 200 else f"it answers {answer.status}"
-
-        await stage.until("the second drainer", missing, CONDITION_TIMEOUT_S)
-        yield processes.identify(worker.pid)
-    finally:
-        worker.terminate()
+    with stage.undone(lambda: end_program(config), "program", str(config)):
+        write_private(config, first.replace(f'"{listen}"', f'"{address}"'))
+        worker = _start(config, home.logs / "worker-second.log")
         try:
-            await asyncio.to_thread(worker.wait, STOP_TIMEOUT_S)
+            await _until_lives(stage, address)
+            yield processes.identify(worker.pid)
         finally:
-            worker.kill()
-            worker.wait()
-            stage.guard.drop(announced)
-            config.unlink(missing_ok=True)
+            worker.terminate()
+            try:
+                await asyncio.to_thread(worker.wait, STOP_TIMEOUT_S)
+            finally:
+                worker.kill()
+                worker.wait()
+
+
+async def _until_lives(stage: Stage, address: str) -> None:
+    async def missing() -> str:
+        try:
+            answer = await stage.cluster.asker.ask("GET", f"http://{address}/livez")
+        except UnreachableError as error:
+            return str(error)
+        return "" if answer.status == 200 else f"it answers {answer.status}"
+
+    await stage.until("the second drainer", missing, CONDITION_TIMEOUT_S)
 
 
 def _start(config: Path, log: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "standfest", "serve", "worker", "--config", str(config)]
     with log.open("ab") as written:
-        return subprocess.Popen(
-            [sys.executable, "-m", "standfest", "serve", "worker", "--config", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=written,
-            stderr=written,
-        )
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=written, stderr=written)
 
 
 DRILLS = (

@@ -21,10 +21,11 @@ from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.catalogue.database import restarted
 from standfest.emergency.drills.door_figures import answered_5xx, server_states
 from standfest.emergency.drills.drill import Drill, Goal, Proof
-from standfest.emergency.drills.fail_points import arm, died
+from standfest.emergency.drills.fail_points import armed, died
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Silent, Stage
+from standfest.emergency.drills.undoing import give_files_back
 
 OUT_OF_ROTATION_S_MAX = 2.0
 """Within it no door may send anything more to a frozen API process."""
@@ -32,6 +33,8 @@ OUT_OF_ROTATION_S_GOAL = 1.0
 POLL_S = 0.1
 CONNECT_TIMEOUT_S = 0.5
 STRANGERS_A_LOOK = 2
+EXHAUSTED_WITHIN_S = 3.0
+"""What a process gives back is taken again: it stops to accept for a second each time that it has no file left."""
 FILES_SPARE = 2
 """Files that a process may still open: enough to go on, too few for a connection a request."""
 
@@ -40,8 +43,8 @@ async def api_dies_unanswered(stage: Stage) -> Proof:
     """An API process dies after the commit of an order and before its answer: the repeat finds the same order."""
     target = await stage.target(_nodes(stage)[0], "api")
     stage.begin("SIGKILL of an API process between commit and answer", target=str(target))
-    arm(stage, target, "intake.direct-committed")
-    await died(stage, [target])
+    with armed(stage, target, "intake.direct-committed"):
+        await died(target)
     after = await restarted(stage, target)
     return {"killed": str(target), "at": "intake.direct-committed", "started_again": after.process.pid}
 
@@ -79,17 +82,26 @@ async def descriptors_exhausted(stage: Stage) -> Proof:
     answered = await answered_5xx(stage)
     stage.begin("an API process has no file descriptors left", target=str(target))
     told: Counter[str] = Counter()
-    with _files_limited(target.process) as limit, contextlib.ExitStack() as strangers:
+    full_at: float | None = None
+    began = time.monotonic()
+    with _files_limited(stage, target.process) as limit, contextlib.ExitStack() as strangers:
 
         async def missing() -> str:
+            nonlocal full_at
             if not processes.is_running(target.process):
                 return f"{target} has ended"
             for _ in range(max(STRANGERS_A_LOOK, limit - _open_files(target.process))):
                 await asyncio.to_thread(_connect_idle, service.address, strangers)
             told[await _asked(stage, service.address)] += 1
-            return ""
+            open_files, now = _open_files(target.process), time.monotonic()
+            if open_files >= limit:
+                full_at = now
+            lacks_none = now - (full_at or began) > EXHAUSTED_WITHIN_S
+            return f"{target} has {open_files} files open and may have {limit}" if lacks_none else ""
 
         await stage.hold(missing, every_s=POLL_S)
+    if full_at is None:
+        raise FaultFailed(f"{target} never had all {limit} files open that it may have: hold it longer")
     if not told["429"] + told["nothing"]:
         raise FaultFailed(f"{target} answered every stranger ({dict(told)}): it never lacked files")
     stage.rules["429, not 5xx"] = not any(word.startswith("5") for word in told)
@@ -113,16 +125,13 @@ def _connect_idle(address: str, kept: contextlib.ExitStack) -> None:
 
 
 @contextlib.contextmanager
-def _files_limited(process: Process) -> Iterator[int]:
+def _files_limited(stage: Stage, process: Process) -> Iterator[int]:
     """Lowers how many files a running process may have open to little more than it has; the limit."""
     before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
     limit = _open_files(process) + FILES_SPARE
-    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
-    try:
+    with stage.undone(lambda: give_files_back(process, before), "files", str(process), *map(str, before)):
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (limit, before[1]))
         yield limit
-    finally:
-        if processes.is_running(process):
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
 
 
 def _open_files(process: Process) -> int:
