@@ -66,9 +66,9 @@ class Demonstration:
         return ended.returncode, json.loads(ended.stdout)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
-    """The short form of the demonstration; its cluster is up until the last test has ended."""
+    """The short form of the demonstration; its cluster is up until the last test of this folder has ended."""
     home = tmp_path_factory.mktemp("drill", numbered=True)
     write_private(home / "topology.toml", render_topology(TOPOLOGY))
     try:

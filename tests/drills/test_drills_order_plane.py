@@ -7,22 +7,8 @@ import pytest
 from tests.drills.conftest import Demonstration
 from tests.drills.test_drills import RUN_TIMEOUT_S, until_well
 
-SHORT = (
-    "api-dies-unanswered",
-    "descriptors-exhausted",
-    "door-freezes",
-    "door-reloads",
-    "drainers-die",
-    "two-drainers",
-    "waiters-cancelled",
-    "waiters-terminated",
-    "crash-with-waiters",
-    "two-nodes-lost",
-)
-"""The drills on the order plane without those that only say how quickly something goes, or take a minute."""
-
-ABOUT_SPEED = frozenset({"out of rotation within 1 s", "nobody had to repeat anything"})
-"""Rules that a busy machine may miss."""
+SHORT = ("api-dies-unanswered", "drainers-die", "crash-with-waiters", "two-nodes-lost")
+"""The drills on the order plane that nothing else shows."""
 
 
 @pytest.mark.parametrize("name", SHORT)
@@ -37,5 +23,4 @@ def test_a_fault_of_the_order_plane_costs_no_order(demonstration: Demonstration,
     assert told["errors"] == [], ended.stderr
     assert told["ok"], told["checked"]["findings"]
     assert ended.returncode == 0
-    assert all(held for rule, held in told["also"].items() if rule not in ABOUT_SPEED), told["also"]
     assert told["proof"]
