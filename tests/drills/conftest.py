@@ -46,9 +46,11 @@ class Demonstration:
         """How the owner of the schema connects."""
         return conninfo(owner_access(TOPOLOGY, Secrets(self.home / "secrets")))
 
-    def standfest(self, *arguments: str, timeout_s: float = 30.0) -> "subprocess.CompletedProcess[str]":
-        """Runs a command on its cluster."""
-        return _standfest(self.home, arguments, timeout_s)
+    def standfest(
+        self, *arguments: str, timeout_s: float = 30.0, typed: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        """Runs a command on its cluster, with what is typed into it."""
+        return _standfest(self.home, arguments, timeout_s, typed)
 
     def check(self) -> tuple[int, dict[str, Any]]:
         """The checker's exit code and verdict, run by itself as anybody would run it."""
@@ -80,12 +82,15 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstr
     assert down.returncode == 0, down.stderr
 
 
-def _standfest(home: Path, arguments: Sequence[str], timeout_s: float) -> "subprocess.CompletedProcess[str]":
+def _standfest(
+    home: Path, arguments: Sequence[str], timeout_s: float, typed: str = ""
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "standfest", *arguments],
         env={**os.environ, "STANDFEST_HOME": str(home)},
         capture_output=True,
         text=True,
+        input=typed,
         timeout=timeout_s,
         check=False,
     )

@@ -74,7 +74,7 @@ def test_a_fault_costs_no_order(demonstration: Demonstration, name: str) -> None
     """The fault happens and is undone, all is well again, and nothing was lost, doubled, altered or failed."""
     until_well(demonstration)
     ended = demonstration.standfest(
-        *("drill", "run", name, "--here", "--json", "--seconds", "6", "--rate", "15", "--hold", "3"),
+        *("drill", "run", name, "--here", "--yes", "--json", "--seconds", "6", "--rate", "15", "--hold", "3"),
         timeout_s=RUN_TIMEOUT_S,
     )
     [told] = json.loads(ended.stdout)["results"]
@@ -92,12 +92,24 @@ def test_a_fault_costs_no_order(demonstration: Demonstration, name: str) -> None
 def test_what_an_interrupted_drill_held_is_let_go(demonstration: Demonstration) -> None:
     """Where a drill that holds a standby down is told to end, the hold is gone and the standby is there again."""
     until_well(demonstration)
-    with drill_under_way(demonstration.home, "standby-dead", "--here", *LONG_HOLD) as drill:
+    with drill_under_way(demonstration.home, "standby-dead", "--here", "--yes", *LONG_HOLD) as drill:
         until("a standby is held", lambda: bool(held(demonstration)), FAULT_TIMEOUT_S)
         drill.send_signal(signal.SIGTERM)
         drill.wait(timeout=FAULT_TIMEOUT_S)
     until("nothing is held", lambda: not held(demonstration), WELL_TIMEOUT_S)
     until_well(demonstration)
+
+
+def test_nothing_is_broken_without_a_word(demonstration: Demonstration) -> None:
+    """Drills on the cluster that is up ask for its name first, and so does a demonstration where others use it."""
+    refused = demonstration.standfest("drill", "run", "primary-crash", "--here", typed="another\n")
+    assert refused.returncode == 1
+    assert "nothing was broken" in refused.stderr
+    scope = ("--scope", "orders:read")
+    assert demonstration.standfest("client", "add", "somebody", *scope).returncode == 0
+    refused = demonstration.standfest("demo", typed="another\n", timeout_s=120)
+    assert refused.returncode == 1
+    assert "it was up already, and has clients: somebody" in refused.stderr.lower()
 
 
 def held(demonstration: Demonstration) -> list[str]:

@@ -16,7 +16,7 @@ def test_a_fault_of_the_order_plane_costs_no_order(demonstration: Demonstration,
     """The fault happens and is undone, what must hold under it holds, and no order is lost, doubled or altered."""
     until_well(demonstration)
     ended = demonstration.standfest(
-        *("drill", "run", name, "--here", "--json", "--seconds", "6", "--rate", "15", "--hold", "2"),
+        *("drill", "run", name, "--here", "--yes", "--json", "--seconds", "6", "--rate", "15", "--hold", "2"),
         timeout_s=RUN_TIMEOUT_S,
     )
     [told] = json.loads(ended.stdout)["results"]

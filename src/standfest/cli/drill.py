@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from standfest.cli.drill_progress import DrillProgress
-from standfest.cli.grounds import grounds_in, history_file, isolated, keep_logs, new_run, start_guard
+from standfest.cli.grounds import confirm_breaking, grounds_in, history_file, isolated, keep_logs, new_run, start_guard
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json
 from standfest.cli.own_client import DRILL
@@ -26,6 +26,10 @@ from standfest.emergency.drills.results import COLUMNS, Document, document, line
 from standfest.emergency.drills.runner import Plan, run_drill
 from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
+
+HERE_WARNING = """\
+The cluster in {home} is broken on purpose now, while it serves whoever uses it: {names}.
+Without --here a cluster of the drills' own is broken instead."""
 
 
 class ResultsUnusable(StandfestError):
@@ -66,7 +70,8 @@ def drill_list(as_json: bool) -> None:
 Examples:
   standfest drill run primary-crash standby-dead
   standfest drill run all --json > results.json
-  standfest drill run node-freezes --here --rate 50""",
+  standfest drill run node-freezes --here --rate 50
+  standfest drill run door-dies --here --yes --json""",
 )
 @click.argument("names", metavar="NAME...|all", nargs=-1, required=True)
 @click.option(
@@ -78,7 +83,8 @@ Examples:
 )
 @click.option("--rate", type=click.FloatRange(1, 2000), default=200, show_default=True, help="Orders a second.")
 @click.option("--hold", type=click.FloatRange(0, 3600), help="Hold each fault so many seconds instead of its own time.")
-@click.option("--here", is_flag=True, help="Use the cluster that is up, instead of one of the drills' own.")
+@click.option("--here", is_flag=True, help="Break the cluster that is up, instead of one of the drills' own.")
+@click.option("--yes", is_flag=True, help="With --here: do not ask; for programs.")
 @click.option(
     "--network",
     metavar="127.0.N",
@@ -91,6 +97,7 @@ def drill_run(
     rate: float,
     hold: float | None,
     here: bool,
+    yes: bool,
     network: str | None,
     as_json: bool,
 ) -> None:
@@ -100,6 +107,9 @@ def drill_run(
     or the cluster was not well again afterwards. What a drill did to the cluster is undone however it ends.
     """
     drills = [drill for name in names for drill in find(name)]
+    if here and not yes:
+        home, topology = existing_home()
+        confirm_breaking(topology, HERE_WARNING.format(names=", ".join(drill.name for drill in drills), home=home.root))
     home = Home.default()
     home.create()
     course = _Course(home, drills, seconds, rate, hold, Console(stderr=True))

@@ -10,16 +10,21 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
+
+from standfest.catalogue.clients import list_clients
 from standfest.cli.cluster import prepare_home, start_cluster
 from standfest.cli.home import rendered
 from standfest.cli.output import progress
 from standfest.cli.own_client import own_key
+from standfest.cli.owner import owner_connection
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import owner_access
 from standfest.cluster.binaries import find_binaries
 from standfest.cluster.handle import connected
 from standfest.cluster.home import Home, write_private
 from standfest.cluster.processes import processes_of
+from standfest.cluster.secrets import Secrets
 from standfest.cluster.takedown import take_down
 from standfest.cluster.topology import Door, Node, Topology
 from standfest.cluster.topology_file import read_topology, render_topology
@@ -28,6 +33,8 @@ from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
 
 UP_STEP_TIMEOUT_S = 120.0
+OWN_PREFIX = "standfest-"
+"""Of the names of clients that the command line has for itself."""
 NETWORKS = tuple(f"127.0.{number}" for number in range(101, 121))
 """Blocks of loopback addresses for clusters of drills: three nodes, and the doors on the tenth address."""
 DOOR_PORTS = (8080, 8081)
@@ -37,8 +44,32 @@ LOGS_KEPT = 10
 """Failed drills whose nodes' logs are left in the home, the newest ones."""
 
 
+class BreakingNotConfirmed(StandfestError):
+    """The name of the cluster that is to be broken was not typed."""
+
+
 class NoAddressesLeft(StandfestError):
     """Every block of addresses for drills is taken."""
+
+
+def confirm_breaking(topology: Topology, what: str) -> None:
+    """Asks for the name of the cluster before something is broken in it; BreakingNotConfirmed where it is not typed."""
+    click.echo(what, err=True)
+    if click.prompt(f"To go on, type the name of the cluster ({topology.name})", err=True) != topology.name:
+        raise BreakingNotConfirmed(
+            f"that was another name than {topology.name}; nothing was broken, repeat the command to go on"
+        )
+
+
+def is_up(home: Home, topology: Topology) -> bool:
+    """Whether anything of the cluster runs."""
+    return any(processes_of(home.node(node.name)) for node in topology.nodes)
+
+
+def others_clients(home: Home, topology: Topology) -> Sequence[str]:
+    """The names of the clients that are not the command line's own; ClientsUnreachable where the database is away."""
+    with owner_connection(conninfo(owner_access(topology, Secrets(home.secrets)))) as connection:
+        return [client.name for client in list_clients(connection) if not client.name.startswith(OWN_PREFIX)]
 
 
 def new_run() -> str:
@@ -119,7 +150,7 @@ async def _remove(home: Home) -> None:
     """Take down what runs there, an earlier drill's leavings too, and forget it."""
     if home.topology.exists():
         topology = read_topology(home.topology)
-        if any(processes_of(home.node(node.name)) for node in topology.nodes):
+        if is_up(home, topology):
             with home.locked():
                 async with connected(home, topology) as cluster:
                     with progress() as steps:
