@@ -73,7 +73,7 @@ def _execute(demonstration: Demonstration, statements: list[str], given: dict[st
 
 def test_nothing_is_lost_when_the_primary_is_killed(demonstration: Demonstration) -> None:
     """Orders flow on over the loss of the primary: none acknowledged is missing, doubled or altered, none fails."""
-    verdict = demonstration.result["verdict"]
+    verdict = demonstration.result["checked"]
     assert demonstration.exit_code == 0, demonstration.messages
     assert wrong(verdict) == {}
     assert verdict["acknowledged"] > 50
@@ -83,10 +83,10 @@ def test_nothing_is_lost_when_the_primary_is_killed(demonstration: Demonstration
 
 def test_the_fault_happened(demonstration: Demonstration) -> None:
     """The verdict is worth something: another server on a later timeline took the writes, the journal meanwhile."""
-    failover = demonstration.result["failover"]
+    failover = demonstration.result["proof"]
     assert failover["timeline_after"] > failover["timeline_before"]
     assert not failover["killed"].startswith(f"{failover['new_primary']}/")
-    assert demonstration.result["verdict"]["accepted_by_journal"] > 0
+    assert demonstration.result["accepted_by_journal"] > 0
 
 
 def test_the_cluster_stays_up(demonstration: Demonstration) -> None:
@@ -110,7 +110,7 @@ def test_no_service_has_an_input(demonstration: Demonstration) -> None:
 def test_the_checker_by_itself_agrees(demonstration: Demonstration) -> None:
     """Run apart from the demonstration, on the same history, the checker comes to the same verdict."""
     exit_code, verdict = demonstration.check()
-    assert (exit_code, verdict) == (0, demonstration.result["verdict"])
+    assert (exit_code, verdict) == (0, demonstration.result["checked"])
 
 
 def test_an_order_deleted_by_hand_is_missing(demonstration: Demonstration) -> None:

@@ -81,7 +81,8 @@ async def until_confirmed(client: OrdersClient, ids: Mapping[str, str]) -> None:
 
 def test_one_node_is_enough_to_lose_nothing_that_it_holds(cluster: LocalCluster) -> None:
     """Two nodes are destroyed: recover refuses while they have disks, then serves again with every order that the
-    survivor holds in its database, its journal, or the journal's history, and two new nodes join."""
+    survivor holds in its database, its journal, or the journal's history, and two new nodes join. Until then neither
+    `up` nor `node start` makes a second cluster of the two that are empty."""
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     key = str(json.loads(cluster.succeed("client", "add", "survivor", *scopes, "--json"))["key"])
     primary = cluster.primary()
@@ -108,6 +109,11 @@ def test_one_node_is_enough_to_lose_nothing_that_it_holds(cluster: LocalCluster)
     assert "not lost for good" in refused.stderr
     for lost in (primary, other):
         shutil.rmtree(cluster.home / "nodes" / lost)
+    for command in (("up",), ("node", "start", primary)):
+        refused = cluster.run(*command)
+        assert refused.returncode == 1
+        assert f"./standfest recover {survivor}" in refused.stderr
+    assert not any((cluster.home / "nodes" / lost / "etcd").exists() for lost in (primary, other))
     told = json.loads(cluster.succeed("recover", survivor, "--yes", "--json", codes=(0, 1)))
     assert told["alone"] is True
     assert told["brought_back"] >= PLACED

@@ -85,8 +85,6 @@ def test_reads_what_is_there(database: TestDatabase) -> None:
         shop.order("demo", "before")
     with reader.connect(database.dsn("standfest_owner")) as snapshot:
         position = snapshot.position()
-        opening = snapshot.opening_stock()
-    assert opening == {"A": StockCount(Decimal("10.0"), Decimal("1.5"))}
     with psycopg.connect(database.dsn("standfest_owner")) as connection:
         shop.connection = connection
         order_id = shop.order("demo", "n1")

@@ -1,13 +1,11 @@
 """What the demonstration shows in the end: the verdict."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from standfest.emergency.drills.checker.check import report
 from standfest.emergency.drills.checker.model import Finding, Verdict, subjects
 from standfest.emergency.drills.runner import CLIENT_DEADLINE_S, Result
 
@@ -86,20 +84,3 @@ def _show_findings(console: Console, verdict: Verdict) -> None:
             console.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
         if len(findings) > FINDINGS_SHOWN:
             console.print(f"… and {len(findings) - FINDINGS_SHOWN} more", style="red", highlight=False)
-
-
-def document(result: Result) -> dict[str, Any]:
-    """The result for programs."""
-    writes_back_s = None if result.writes_back_s is None else round(result.writes_back_s, 3)
-    health = result.health_after
-    return {
-        "ok": result.ok,
-        "run": result.plan.run,
-        "history": str(result.plan.history),
-        "seconds": result.plan.seconds,
-        "rate_per_s": result.plan.rate_per_s,
-        "failover": {**result.proof, "writes_back_s": writes_back_s},
-        "errors": list(result.errors),
-        "verdict": None if result.verdict is None else report(result.verdict),
-        "cluster": {"up": health.up, "can_lose_a_node": health.can_lose_a_node, "reasons": list(health.reasons)},
-    }

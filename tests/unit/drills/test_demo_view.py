@@ -4,10 +4,9 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 from rich.console import Console
 
-from standfest.cli.demo_view import document, show
+from standfest.cli.demo_view import show
 from standfest.cli.drill_progress import DrillProgress
 from standfest.emergency.drills.checker.model import Finding
 from standfest.emergency.drills.runner import Phase, Result
@@ -56,16 +55,6 @@ def test_a_bad_end() -> None:
     assert figure(text, "failed") == "3"
     assert "missing: n1: not in the database" in text
     assert "Every acknowledged order" not in text
-
-
-def test_the_document() -> None:
-    """Programs get the same figures under stable names."""
-    told = document(result([Finding("n1", "gone")]))
-    assert told["ok"] is False
-    assert told["verdict"]["missing"] == 1
-    assert told["verdict"]["findings"] == {"missing": [{"subject": "n1", "what": "gone"}]}
-    assert told["failover"]["writes_back_s"] == pytest.approx(3.456)
-    assert told["history"] == "/somewhere/demo-r1.jsonl"
 
 
 def test_progress_without_a_terminal() -> None:

@@ -6,19 +6,20 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from standfest.clients.asking import UnreachableError
 from standfest.cluster.home import write_private
+from standfest.cluster.journal import count_entries
 from standfest.emergency.drills import faults, processes
-from standfest.emergency.drills.backlog import backlog
 from standfest.emergency.drills.catalogue.database import restarted
 from standfest.emergency.drills.drill import Drill, Proof
 from standfest.emergency.drills.fail_points import armed, died
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
 from standfest.emergency.drills.replication import standbys_deaf
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, Stage
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, STATUS_POLL_S, Stage
 from standfest.emergency.drills.undoing import end_program
 
 BACKLOG_MIN = 50
@@ -37,7 +38,7 @@ async def drainers_die(stage: Stage) -> Proof:
             stage.begin("SIGKILL of every drainer after its commit", targets=[str(each) for each in workers])
             for worker in workers:
                 points.enter_context(armed(stage, worker, "drain.committed"))
-        waiting = await backlog(stage)
+        waiting = await _waiting(stage)
         await died(*workers)
     after = [await restarted(stage, worker) for worker in workers]
     await _drained(stage)
@@ -55,7 +56,7 @@ async def two_drainers(stage: Stage) -> Proof:
     async with _second_drainer(stage, node) as second:
         async with _backlog(stage) as workers:
             stage.begin("a second drainer on one node", second=second.pid, targets=[str(each) for each in workers])
-        waiting = await backlog(stage)
+        waiting = await _waiting(stage)
         for worker in workers:
             await _held(stage, worker)
         await _drained(stage)
@@ -69,14 +70,20 @@ async def _backlog(stage: Stage) -> AsyncIterator[list[Target]]:
     """Keeps the database from committing until orders wait in the journal; yields the drainers, then lets it go on."""
 
     async def too_few() -> str:
-        waiting = await backlog(stage)
-        return "" if waiting >= BACKLOG_MIN else f"{waiting} orders wait in the journal"
+        waiting = await _waiting(stage)
+        return "" if waiting is not None and waiting >= BACKLOG_MIN else f"{waiting} orders wait in the journal"
 
     await stage.primary()
     workers = [await stage.target(node.name, "worker") for node in stage.cluster.topology.nodes]
     async with standbys_deaf(stage):
-        await stage.until("a backlog in the journal", too_few, CONDITION_TIMEOUT_S)
+        await stage.until("a backlog in the journal", too_few, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
         yield workers
+
+
+async def _waiting(stage: Stage) -> int | None:
+    """How many orders wait in the journal; None where no quorum of it says."""
+    entries = await count_entries(stage.cluster, datetime.now(UTC))
+    return None if entries is None else entries.backlog.count
 
 
 async def _held(stage: Stage, worker: Target) -> None:
@@ -90,10 +97,10 @@ async def _held(stage: Stage, worker: Target) -> None:
 
 async def _drained(stage: Stage) -> None:
     async def too_many() -> str:
-        waiting = await backlog(stage)
-        return "" if waiting <= IDLE else f"{waiting} orders wait in the journal"
+        waiting = await _waiting(stage)
+        return "" if waiting is not None and waiting <= IDLE else f"{waiting} orders wait in the journal"
 
-    await stage.until("the journal to be drained", too_many, CONDITION_TIMEOUT_S)
+    await stage.until("the journal to be drained", too_many, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
 
 
 @contextlib.asynccontextmanager

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 
 from standfest.clients.etcd_errors import EtcdError, EtcdFull
-from standfest.clients.etcd_kv import EtcdStore, Put, Txn
-from standfest.clients.etcd_maintenance import NO_SPACE, EtcdMaintenance, MemberStatus
+from standfest.clients.etcd_kv import Put, Txn
+from standfest.clients.etcd_maintenance import NO_SPACE, MemberStatus
 from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.home import Home, NodeHome, write_private
 from standfest.cluster.inventory import Kind
@@ -18,7 +18,7 @@ from standfest.cluster.topology import Node
 from standfest.cluster.topology_file import read_topology
 from standfest.cluster.waiting import until
 from standfest.emergency.drills.acknowledged import Span
-from standfest.emergency.drills.catalogue.leaders import ANSWER_S
+from standfest.emergency.drills.catalogue.leaders import ANSWER_S, maintenance
 from standfest.emergency.drills.drill import Drill, Proof
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Silent, Stage
 
@@ -70,17 +70,17 @@ async def undo(cluster: Cluster) -> None:
             write_private(_config(home), kept.read_text(encoding="utf-8"))
             await _restart(cluster, node)
             kept.unlink()
-    maintenance = _maintenance(cluster)
-    for status in await maintenance.statuses(ANSWER_S):
+    members = maintenance(cluster, Kind.JOURNAL)
+    for status in await members.statuses(ANSWER_S):
         for alarm in status.alarms:
-            await maintenance.disarm(status.address, alarm, ANSWER_S)
+            await members.disarm(status.address, alarm, ANSWER_S)
 
 
 async def _restart(cluster: Cluster, node: Node) -> None:
     """A restart that does not wait for a member to call itself healthy: with an alarm it does not."""
     await stop_program(cluster, node, Kind.JOURNAL.value)
     await cluster.supervisor(node).start(Kind.JOURNAL.value)
-    members = _maintenance(cluster)
+    members = maintenance(cluster, Kind.JOURNAL)
 
     async def missing() -> str:
         return (await members.member_status(cluster.journal(node).address, ANSWER_S)).reason
@@ -90,11 +90,8 @@ async def _restart(cluster: Cluster, node: Node) -> None:
 
 async def _takes_more(cluster: Cluster) -> str:
     """Why the journal does not count as full: it takes a write; empty where it refuses one for want of space."""
-    store = EtcdStore(
-        cluster.asker.session, [cluster.journal(node).address for node in cluster.topology.nodes], cluster.tls
-    )
     try:
-        await store.txn(Txn((), (Put(PROBE, b""),)), ANSWER_S)
+        await cluster.journal_store().txn(Txn((), (Put(PROBE, b""),)), ANSWER_S)
     except EtcdFull:
         return ""
     except EtcdError as error:
@@ -104,14 +101,9 @@ async def _takes_more(cluster: Cluster) -> str:
 
 async def _unalarmed(cluster: Cluster) -> str:
     """Why the journal does not count as full; empty where it does."""
-    statuses: tuple[MemberStatus, ...] = await _maintenance(cluster).statuses(ANSWER_S)
+    statuses: tuple[MemberStatus, ...] = await maintenance(cluster, Kind.JOURNAL).statuses(ANSWER_S)
     full = any(alarm.name == NO_SPACE for status in statuses for alarm in status.alarms)
     return "" if full else "no member has raised its alarm"
-
-
-def _maintenance(cluster: Cluster) -> EtcdMaintenance:
-    addresses = [cluster.journal(node).address for node in cluster.topology.nodes]
-    return EtcdMaintenance(cluster.asker.session, addresses, cluster.tls)
 
 
 def _config(home: NodeHome) -> Path:

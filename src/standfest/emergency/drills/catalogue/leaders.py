@@ -6,6 +6,7 @@ from typing import Any
 from standfest.clients.etcd import EtcdMember
 from standfest.clients.etcd_errors import EtcdError
 from standfest.clients.etcd_maintenance import EtcdMaintenance
+from standfest.cluster.handle import Cluster
 from standfest.emergency.drills import faults
 from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, STATUS_POLL_S, Stage
 
@@ -56,7 +57,7 @@ async def lead(stage: Stage, service: str, node: str) -> None:
 
 
 async def _transfer(stage: Stage, service: str, node: str) -> None:
-    members = maintenance(stage, service)
+    members = maintenance(stage.cluster, service)
     found = await members.statuses(ANSWER_S)
     wanted = next(each for each in found if each.host == stage.cluster.topology.node(node).address)
     leader = next((each for each in found if each.is_leader), None)
@@ -64,14 +65,13 @@ async def _transfer(stage: Stage, service: str, node: str) -> None:
         await members.move_leader(leader.address, wanted.member_id, ANSWER_S)
 
 
-def member(stage: Stage, service: str, node: str) -> EtcdMember:
+def member(cluster: Cluster, service: str, node: str) -> EtcdMember:
     """The member of an etcd cluster (`etcd`, `journal`) on a node."""
-    cluster = stage.cluster
     where = cluster.topology.node(node)
     return cluster.journal(where) if service == "journal" else cluster.etcd(where)
 
 
-def maintenance(stage: Stage, service: str) -> EtcdMaintenance:
+def maintenance(cluster: Cluster, service: str) -> EtcdMaintenance:
     """All members of an etcd cluster (`etcd`, `journal`)."""
-    addresses = [member(stage, service, node.name).address for node in stage.cluster.topology.nodes]
-    return EtcdMaintenance(stage.cluster.asker.session, addresses, stage.cluster.tls)
+    addresses = [member(cluster, service, node.name).address for node in cluster.topology.nodes]
+    return EtcdMaintenance(cluster.asker.session, addresses, cluster.tls)

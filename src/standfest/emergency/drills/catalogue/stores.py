@@ -35,7 +35,7 @@ async def etcd_without_quorum(stage: Stage) -> Proof:
 
         async def no_quorum() -> str:
             try:
-                healthy = await member(stage, "etcd", target.node).healthy()
+                healthy = await member(stage.cluster, "etcd", target.node).healthy()
             except UnreachableError:
                 return ""
             return "the member that is left can commit" if healthy else ""

@@ -56,13 +56,6 @@ FROM unnest(%(order_ids)s::uuid []) AS wanted (order_id)
 WHERE NOT EXISTS (SELECT FROM orders o WHERE o.order_id = wanted.order_id)
 """
 
-OPENING_STOCK = """
-SELECT p.sku, p.unit_decimals, s.on_hand, s.reserved
-FROM product p
-JOIN stock s ON s.product_id = p.id
-WHERE p.stock_policy <> 'untracked'
-"""
-
 
 class Database:
     """One read-only snapshot of the primary; made by `connect`."""
@@ -79,11 +72,6 @@ class Database:
         """How many of these orders are not there."""
         [row] = self._connection.execute(MISSING, {"order_ids": list(order_ids)}).fetchall()
         return int(row["missing"])
-
-    def opening_stock(self) -> dict[str, StockCount]:
-        """Each SKU's stock now, where stock is kept."""
-        rows = self._connection.execute(OPENING_STOCK).fetchall()
-        return {row["sku"]: _count(row) for row in rows}
 
     def orders(self, client: str, position: int, nonces: Sequence[str]) -> list[FoundOrder]:
         """A client's orders above an ingest position, and whoever's carry one of the nonces."""

@@ -54,8 +54,6 @@ class OpenLoopSender:
         self._inflight = 0
         self.counts: Counter[str] = Counter()
         """Lines written so far, by op; "declined" counts the recorded refusals among "fail"."""
-        self.acknowledged_s_max = 0.0
-        """The longest time from a first submission to its acknowledgement so far."""
 
     def stop(self) -> None:
         """No further arrivals; what is under way is still waited for."""
@@ -151,7 +149,6 @@ class OpenLoopSender:
         fields = describe(outcome)
         if isinstance(outcome, Acknowledged):
             self._write("ok", **told, **fields)
-            self.acknowledged_s_max = max(self.acknowledged_s_max, outcome.elapsed_s)
         elif isinstance(outcome, Unknown):
             self._write("unknown", **told, **fields)
         else:
