@@ -39,6 +39,7 @@ def made(drill: Drill = DRILL, errors: tuple[str, ...] = (), **changes: Any) -> 
         writes_back_s=3.456,
         also={},
         verdict=verdict(**changes),
+        in_fault={"reads": {"200": 9}, "cancellations": {"200": 3, "503": 2}},
         health_before=Health(True, True, (), 0.0),
         health_after=Health(True, False, ("n1/postgres is catching up",), 4.0),
         errors=errors,

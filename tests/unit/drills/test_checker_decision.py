@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from standfest.emergency.drills.checker.decide import decide, percentile
+from standfest.emergency.drills.checker.decide import decide, once_missing, percentile
 from standfest.emergency.drills.checker.model import (
     Cancellation,
     FoundLine,
@@ -513,6 +513,15 @@ def test_percentile() -> None:
 
 
 ACCEPTED = replace(SENT, order_status="accepted")
+
+
+def test_what_was_missing_once_stays_missing() -> None:
+    """A confirmed order that only the second look finds was away, and is a finding; the journal's may come later."""
+    there, away = state(ORDER), state(api={"o1": ORDER})
+    for sent, found in ((SENT, [("n1", "acknowledged as N1, not in the database at the first look")]), (ACCEPTED, [])):
+        recorded = history(sent)
+        verdict = once_missing(recorded, decide(recorded, away), decide(recorded, there))
+        assert [(each.subject, each.what) for each in verdict.missing] == found
 
 
 @pytest.mark.parametrize("status", ["confirmed", "backordered"])

@@ -29,6 +29,8 @@ def test_a_passed_drill() -> None:
     }
     assert (told["lost"], told["doubled"], told["altered"]) == (0, 0, 0)
     assert (told["longest_ack_ms"], told["p99_ack_ms"], told["writes_back_s"]) == (4200.0, 3000.0, 3.46)
+    assert told["late_ms_max"] == 5.0
+    assert told["in_fault"] == {"reads": {"200": 9}, "cancellations": {"200": 3, "503": 2}}
     assert told["health_after"]["reasons"] == ["n1/postgres is catching up"]
 
 

@@ -4,13 +4,33 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from standfest.emergency.drills.history import read_history
 from standfest.emergency.drills.stage import Stage
 
+ENDED = ("ok", "fail", "unknown")
 SETTLE_S = 0.5
 """What was decided before a fault may be answered, and written down, so long after it."""
+
+
+NO_ANSWER = "none"
+
+
+def answered(history: Path, began_at: float, ended_at: float) -> dict[str, dict[str, int]]:
+    """How many reads of orders and cancellations ended in this span (CLOCK_MONOTONIC) with which HTTP status, the last
+    one where the client repeated them."""
+    found: dict[str, Counter[str]] = {"reads": Counter(), "cancellations": Counter()}
+    for line in read_history(history):
+        if not began_at < line["t"] < ended_at:
+            continue
+        status = str(line.get("status") or NO_ANSWER)
+        if line["op"] == "read":
+            found["reads"][status] += 1
+        elif line["op"] in ENDED and line["kind"] == "cancel":
+            found["cancellations"][status] += 1
+    return {kind: dict(sorted(statuses.items())) for kind, statuses in found.items()}
 
 
 @dataclass
@@ -52,5 +72,5 @@ class Span:
         return [
             line
             for line in read_history(self.stage.history.path)
-            if line["op"] in ("ok", "fail", "unknown") and self.began_at < line["t"] < until
+            if line["op"] in ENDED and self.began_at < line["t"] < until
         ]

@@ -27,6 +27,7 @@ def document(result: Result) -> Document:
         "goal_reached": goal_reached(result),
         "proof": dict(result.proof),
         "also": dict(result.also),
+        "in_fault": {kind: dict(statuses) for kind, statuses in result.in_fault.items()},
         "failures_allowed": result.drill.failures_allowed,
         "health_before": _health(result.health_before),
         "health_after": _health(result.health_after),
@@ -83,6 +84,7 @@ def _figures(result: Result, verdict: Verdict | None) -> dict[str, Any]:
         "altered": subjects(verdict.altered),
         "longest_ack_ms": _rounded(verdict.acknowledged_ms_max, 1),
         "p99_ack_ms": _rounded(verdict.acknowledged_ms_p99, 1),
+        "late_ms_max": _rounded(verdict.late_ms_max, 1),
     }
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from standfest.emergency.drills.acknowledged import answered
 from standfest.emergency.drills.checker import database
 from standfest.emergency.drills.checker.check import check
 from standfest.emergency.drills.checker.model import CheckerError, Verdict
@@ -103,6 +104,8 @@ class Result:
     also: Mapping[str, Any]
     verdict: Verdict | None
     """None where the orders could not be checked."""
+    in_fault: Mapping[str, Mapping[str, int]]
+    """How reads and cancellations ended while the fault lasted, by HTTP status; empty where it did not happen."""
     health_before: Health
     health_after: Health
     errors: tuple[str, ...]
@@ -142,6 +145,9 @@ async def run_drill(grounds: Grounds, guard: Guard, drill: Drill, plan: Plan, te
             proof = await _traffic_and_fault(stage, drill, plan, teller)
         except StandfestError as error:
             errors.append(str(error))
+    in_fault = {}
+    if stage.began_at is not None and stage.undone_at is not None:
+        in_fault = await asyncio.to_thread(answered, plan.history, stage.began_at, stage.undone_at)
     if plan.must_heal:
         after = await _until_well(grounds, teller, Phase.HEAL)
         if not after.well:
@@ -158,6 +164,7 @@ async def run_drill(grounds: Grounds, guard: Guard, drill: Drill, plan: Plan, te
         writes_back_s=stage.writes_back_s,
         also={**stage.rules, **stage.also},
         verdict=verdict,
+        in_fault=in_fault,
         health_before=before,
         health_after=after,
         errors=(*errors, *complaint, *(f"did not hold: {rule}" for rule, held in stage.rules.items() if not held)),
@@ -220,6 +227,7 @@ async def _traffic_and_fault(stage: Stage, drill: Drill, plan: Plan, teller: _Te
         teller.enter(Phase.FAULT)
         try:
             proof = await drill.fault(stage)
+            stage.undone_at = time.monotonic()
             stage.history.write("note", what="fault-undone", proof=dict(proof))
             teller.enter(Phase.AFTER)
             await _sleep_until(max(began + plan.seconds, time.monotonic() + AFTER_S))

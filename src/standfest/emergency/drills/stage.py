@@ -88,6 +88,8 @@ class Stage:
     hold_s: float
     began_at: float | None = None
     """When the fault was put in: seconds, CLOCK_MONOTONIC."""
+    undone_at: float | None = None
+    """When it was undone, likewise."""
     writes_back_s: float | None = None
     """From the fault to the first durable database write afterwards."""
     rules: dict[str, bool] = field(default_factory=dict)

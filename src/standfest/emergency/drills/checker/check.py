@@ -12,7 +12,7 @@ import aiohttp
 
 from . import database
 from .api import Api
-from .decide import decide
+from .decide import decide, once_missing
 from .model import FoundOrder, History, Outcome, State, StockCount, Unseen, Verdict, subjects
 from .submissions import load
 
@@ -31,16 +31,18 @@ def check(history: Path, conninfo: str, doors: Sequence[str], key: str) -> Verdi
 
     `conninfo` is a libpq connection string that may read all tables, `key` may read the orders of the drill's
     client and stock. Orders that were only accepted are waited for first. What is wrong is looked at again: a
-    submission that its client gave up may still be committed between two looks, and only what stays wrong is.
+    submission that its client gave up may still be committed between two looks, and only what stays wrong is; but an
+    order that was acknowledged for good has to be there at the first look.
     """
     recorded = load(history)
     _await_drained(recorded, conninfo)
+    first = verdict = decide(recorded, look(recorded, conninfo, doors, key))
     for _ in range(LOOKS_MAX - 1):
-        verdict = decide(recorded, look(recorded, conninfo, doors, key))
         if verdict.ok:
-            return verdict
+            break
         time.sleep(PAUSE_S)
-    return decide(recorded, look(recorded, conninfo, doors, key))
+        verdict = decide(recorded, look(recorded, conninfo, doors, key))
+    return once_missing(recorded, first, verdict)
 
 
 def _await_drained(history: History, conninfo: str) -> None:

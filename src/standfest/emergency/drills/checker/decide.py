@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil
 
 from . import orders, stock
@@ -53,6 +54,15 @@ def decide(history: History, state: State) -> Verdict:
         late_ms_max=max(lateness_ms, default=None),
         attempts_max=max((sent.attempts for sent in history.submissions), default=0),
     )
+
+
+def once_missing(history: History, first: Verdict, last: Verdict) -> Verdict:
+    """The last look's verdict, and what only the first one missed: an order is there from the moment on at which its
+    answer says so. Not where the journal promised it: then it comes to the database later."""
+    promised = {sent.nonce for sent in history.submissions if sent.by_journal}
+    gone = [each for each in first.missing if each.subject not in promised and each not in last.missing]
+    late = [Finding(each.subject, f"{each.what} at the first look") for each in gone]
+    return replace(last, missing=[*last.missing, *late])
 
 
 def _accepted_declined(history: History, state: State) -> list[Submission]:
