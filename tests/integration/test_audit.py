@@ -91,6 +91,29 @@ DAMAGE = {
     "the key": ("altered", ["UPDATE orders SET idempotency_key = 'another' WHERE id = %(ref)s"]),
     "an event edited": ("altered", ["UPDATE order_event SET actor = 'nobody' WHERE order_ref = %(ref)s"]),
     "an event removed": ("altered", ["DELETE FROM order_event WHERE order_ref = %(ref)s"]),
+    "its parties made a list": ("altered", ["UPDATE orders SET agreed = '[]' WHERE id = %(ref)s"]),
+    "its parties made a number": ("altered", ["UPDATE orders SET agreed = '7' WHERE id = %(ref)s"]),
+    "its parties without bottom": (
+        "altered",
+        ["UPDATE orders SET agreed = (repeat('[', 3000) || repeat(']', 3000))::jsonb WHERE id = %(ref)s"],
+    ),
+    "a rate that is no number": ("altered", ["UPDATE order_line SET tax_rate = 'NaN' WHERE order_ref = %(ref)s"]),
+    "details made a list": ("altered", ["UPDATE order_event SET data = '[1]' WHERE order_ref = %(ref)s"]),
+    "details made a word": ("altered", ["""UPDATE order_event SET data = '"x"' WHERE order_ref = %(ref)s"""]),
+    "details without end": ("altered", ["UPDATE order_event SET data = '1e5000' WHERE order_ref = %(ref)s"]),
+    "a conflict made up": (
+        "altered",
+        [
+            "UPDATE orders SET idempotency_key = 'conflict ' || order_id WHERE id = %(ref)s",
+            "UPDATE order_event SET type = 'order.conflict', data = '[]' WHERE order_ref = %(ref)s",
+        ],
+    ),
+    "an agreement made up": (
+        "altered",
+        ["UPDATE order_event SET type = 'order.agreed_again', data = '[]' WHERE order_ref = %(ref)s"],
+    ),
+    "a moment without end": ("altered", ["UPDATE order_event SET at = 'infinity' WHERE order_ref = %(ref)s"]),
+    "a moment before Christ": ("altered", ["UPDATE order_event SET at = '0044-03-15 BC' WHERE order_ref = %(ref)s"]),
     "the order and its event made to fit": (
         "altered",
         [

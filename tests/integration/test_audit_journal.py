@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import pytest_asyncio
@@ -14,6 +16,7 @@ from standfest.clients.etcd_kv import Delete, EtcdStore, Txn
 from standfest.domain.orders import Order, content_hash, line_net, totals
 from standfest.domain.products import Product
 from standfest.intake.audit.entries import JournalEntries
+from standfest.intake.audit.model import Entry
 from standfest.intake.drain import Drainer
 from standfest.intake.journal import Journal
 from standfest.intake.receipts import Receipt, receipt_of
@@ -22,7 +25,7 @@ from tests.integration.orders import order, place_one, pool_of, query, stock_pro
 from tests.support.api import shared_journal
 from tests.support.audit import receipt_for, running_auditor, until, write_receipts
 from tests.support.etcd import EtcdCluster
-from tests.support.postgres import TestDatabase
+from tests.support.postgres import PostgresCluster, TestDatabase
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,60 @@ def _at_price(wanted: Order, price: Decimal) -> Order:
     sums = totals(lines)
     hashed = content_hash(wanted.currency, wanted.agreed, lines, sums)
     return msgspec.structs.replace(wanted, lines=lines, totals=sums, content_hash=hashed)
+
+
+async def test_a_look_at_many_large_orders_is_read_in_parts(paths: Paths) -> None:
+    """Orders that are too much for one answer of etcd are found all the same, at a glance and for certain."""
+    note = "x" * 500
+    small = order("small", (paths.apple, 1))
+    lines = tuple(msgspec.structs.replace(small.lines[0], position=at, note=note) for at in range(1, 1_001))
+    large = [msgspec.structs.replace(order(f"k{number}", (paths.apple, 1)), lines=lines) for number in range(24)]
+    for wanted in large:
+        await paths.accept(wanted)
+    ids, entries = [wanted.order_id for wanted in large], JournalEntries(paths.journal)
+    assert set(await entries.glance_many(ids)) == set(ids)
+    assert set(await entries.find_many(ids)) == set(ids)
+
+
+async def test_while_the_database_is_away_orders_in_the_journal_are_looked_at_once(
+    disposable_postgres: PostgresCluster, tmp_path: Path
+) -> None:
+    """They wait all the while, whatever becomes of the journal, and are found once the database is back."""
+    database, etcd = disposable_postgres.create_database(), shared_journal()
+    pool = pool_of(database)
+    async with etcd.session() as session:
+        store = EtcdStore(session, etcd.addresses, etcd.tls())
+        paths = Paths(etcd, store, Journal(store, 2**29), pool, stock_product(database, "apple", 100))
+        direct = await place_one(pool, order("direct", (paths.apple, 1)))
+        entries = [await paths.accept(order(f"k{number}", (paths.apple, 1))) for number in range(60)]
+        journal = _Counted(JournalEntries(paths.journal))
+        async with running_auditor(tmp_path, pool.beside(2), journal) as auditor:
+            with disposable_postgres.primary.paused():
+                await write_receipts(tmp_path, [receipt_for(direct)])
+                await until(auditor, lambda report: report.unknown == 1, "the database is known to be away")
+                before = journal.orders
+                await write_receipts(tmp_path, [accepted(entry) for entry in entries], "api-2")
+                report = await until(auditor, lambda report: report.waiting == 60, "waiting")
+                assert (report.found, report.unknown, report.missing) == (60, 1, 0)
+                await asyncio.sleep(5)  # more than one probe, and more than one look again
+                assert journal.orders == before + 60
+            await paths.drain()
+            report = await until(auditor, lambda report: report.found == 61 and not report.waiting, "all found")
+            assert report.well
+    await pool.close()
+
+
+class _Counted:
+    """A journal that counts the orders it is asked for."""
+
+    def __init__(self, journal: JournalEntries) -> None:
+        self._journal = journal
+        self.orders = 0
+
+    async def glance_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
+        self.orders += len(order_ids)
+        return await self._journal.glance_many(order_ids)
+
+    async def find_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
+        self.orders += len(order_ids)
+        return await self._journal.find_many(order_ids)

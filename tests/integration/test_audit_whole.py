@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from standfest.intake.audit.looks import Looks
-from standfest.intake.audit.model import NoJournal
 from standfest.intake.audit.whole import CannotLook, extent, whole_pass
 from standfest.intake.receipt_log import receipt_files
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
@@ -16,7 +15,7 @@ from tests.integration.test_api_orders import new_product, place
 from tests.integration.test_api_served import new_key, until_kept
 from tests.integration.test_receipt_log import receipt
 from tests.support.api import shared_journal
-from tests.support.audit import receipt_for, running_auditor, until, write_receipts
+from tests.support.audit import NoJournal, receipt_for, running_auditor, until, write_receipts
 from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
 from tests.support.served import served_api
 

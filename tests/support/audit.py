@@ -7,9 +7,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from uuid import UUID
 
 from standfest.intake.audit.auditor import Auditor
-from standfest.intake.audit.model import JournalReader, NoJournal
+from standfest.intake.audit.model import Entry, JournalReader
 from standfest.intake.audit.report import Report
 from standfest.intake.direct import Placement
 from standfest.intake.receipt_log import receipt_log
@@ -18,6 +19,18 @@ from standfest.storage.database import Database
 
 FOUND_WITHIN_S = 10.0
 """The product's promise: what is recent is checked within so many seconds."""
+
+
+class NoJournal:
+    """Stands for the journal where there is none: nothing is in it."""
+
+    async def glance_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
+        """Nothing."""
+        return {}
+
+    async def find_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
+        """Nothing."""
+        return {}
 
 
 def receipt_for(placement: Placement) -> Receipt:

@@ -55,7 +55,7 @@ def judge_entry(receipt: Receipt, entry: Entry) -> tuple[Flaw, ...]:
 def agreement_of(stored: StoredOrder) -> Agreement:
     """What a receipt of this order may speak of."""
     hashes = [event.content_hash.hex() for event in stored.events]
-    hashes += [str((event.data or {}).get("agreed_hash")) for event in stored.events if event.type == AGREED_AGAIN]
+    hashes += [str((_details(event) or {}).get("agreed_hash")) for event in stored.events if event.type == AGREED_AGAIN]
     return Agreement(stored.request_hash.hex(), " ".join(hashes))
 
 
@@ -95,8 +95,14 @@ def _key_of(stored: StoredOrder) -> str | None:
     first = stored.events[0] if stored.events else None
     if first is None or first.type != _CONFLICT:
         return None
-    key = (first.data or {}).get("idempotency_key")
+    key = (_details(first) or {}).get("idempotency_key")
     return key if isinstance(key, str) else None
+
+
+def _details(event: OrderEvent) -> dict[str, Any] | None:
+    """The event's data; None where it is no JSON object, as somebody may have edited it to be."""
+    data: object = {} if event.data is None else event.data
+    return data if isinstance(data, dict) else None
 
 
 def _chain(stored: StoredOrder) -> Iterator[Flaw]:
@@ -106,6 +112,9 @@ def _chain(stored: StoredOrder) -> Iterator[Flaw]:
     firsts = sum(1 for event in stored.events if event.version == 1)
     if firsts > 1:
         yield Flaw("doubled", f"it has {firsts} first events")
+    for event in stored.events:
+        if _details(event) is None:
+            yield Flaw("altered", f"the details of the event of version {event.version} are no JSON object")
     broken = broken_at(stored.events)
     if broken is not None:
         yield Flaw("altered", f"the event of version {broken} does not follow from the ones before")
@@ -119,6 +128,9 @@ def _chain(stored: StoredOrder) -> Iterator[Flaw]:
 def _content(stored: StoredOrder) -> Iterator[Flaw]:
     if not stored.lines:
         yield Flaw("altered", "it has no lines that can be read")
+        return
+    if stored.agreed is None:
+        yield Flaw("altered", "what was agreed of its parties is no JSON object")
         return
     sums = totals(stored.lines)
     if (stored.net, stored.gross) != (sums.net, sums.gross):

@@ -18,6 +18,7 @@ _TERM_S = 540.0
 _CHECK_S = 2.0
 _ANSWER_S = 2.0
 _TRY_AGAIN_S = 3.0
+_PRIMARY_S = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ class Duty:
     """
 
     def __init__(self, database: Database) -> None:
-        """`database`: a pool of one connection, for this alone."""
+        """`database`: a pool of one connection, for this alone. Another one beside it finds the primary."""
         self._database = database
         self.held = False
         """Whether this process looks at the orders."""
@@ -37,6 +38,9 @@ class Duty:
     async def run(self) -> None:
         """Takes the lock whenever it is free, until cancelled."""
         while True:
+            if self._database.primary is None:  # to ask for a connection would be to search for it all the time
+                await asyncio.sleep(_PRIMARY_S)
+                continue
             try:
                 async with self._database.connection(Deadline.after(_TERM_S + _CHECK_S + _ANSWER_S)) as connection:
                     await self._serve(connection)

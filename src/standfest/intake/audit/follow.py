@@ -159,8 +159,15 @@ class Follower:
 
     async def look_again(self) -> None:
         """Looks once more at the receipts that are due, thoroughly where they seemed missing or altered."""
-        now = time.monotonic()
-        due = [place for place, pending in self._pending.items() if pending.due <= now][: 5 * BATCH]
+        if not self._pending:
+            return
+        there, now = await self._looks.database_there(), time.monotonic()
+        # What a look at the journal told does not change for the better before the database is there.
+        due = [
+            place
+            for place, pending in self._pending.items()
+            if pending.due <= now and (there or pending.glance == "unknown")
+        ][: 5 * BATCH]
         for start in range(0, len(due), BATCH):
             await self._look_again(due[start : start + BATCH])
 

@@ -48,12 +48,12 @@ class StoredOrder(msgspec.Struct, frozen=True):
     currency: str
     net: Decimal
     gross: Decimal
-    agreed: dict[str, Any]
-    """As it is stored: a later release may know more fields."""
+    agreed: dict[str, Any] | None
+    """As it is stored: a later release may know more fields. None: it is no JSON object."""
     lines: tuple[Line, ...] | None
     """None: they cannot be read as lines."""
     events: tuple[OrderEvent, ...]
-    """Oldest first; their types may be words of a later release."""
+    """Oldest first; their types may be words of a later release, and their data and moments anything at all."""
 
 
 Entry = Order | EntryTooNew | EntryBroken
@@ -63,20 +63,19 @@ Entry = Order | EntryTooNew | EntryBroken
 class JournalReader(Protocol):
     """Where orders are that were accepted and are not in the database yet."""
 
+    async def glance_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
+        """Those of these orders that are seen to wait to be drained, at the lowest cost; an absence says nothing.
+
+        Raises:
+            StandfestError: that cannot be found out now.
+        """
+
     async def find_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
         """Those of these orders that wait to be drained or are in quarantine, or why one cannot be read.
 
         Raises:
             StandfestError: that cannot be found out now.
         """
-
-
-class NoJournal:
-    """Stands for the journal where there is none."""
-
-    async def find_many(self, order_ids: Sequence[UUID]) -> dict[UUID, Entry]:
-        """Nothing is in it."""
-        return {}
 
 
 class Examined(msgspec.Struct, frozen=True):

@@ -63,6 +63,8 @@ class ReceiptsPass(Pass):
 
     async def step(self) -> bool:
         """One batch. False where nothing could be looked at: the database is away."""
+        if not await self._looks.database_there():
+            return False
         if self._waiting is None:
             self._waiting = await asyncio.to_thread(receipt_files, self._directory)
             self._offset, self._clean = 0, True
@@ -91,7 +93,7 @@ class ReceiptsPass(Pass):
     async def _look(self, piece: Piece) -> bool:
         receipts = [read.entry.receipt for read in piece.lines]
         glances = await self._looks.glance_at_receipts(receipts) if receipts else []
-        if "unknown" in glances:
+        if "unknown" in glances or "unseen" in glances:
             return False
         for receipt, glance in zip(receipts, glances, strict=True):
             if glance == "suspect":

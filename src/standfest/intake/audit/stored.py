@@ -13,8 +13,11 @@ from standfest.intake.audit.model import Agreement, StoredOrder
 from standfest.storage.connection import Connection
 from standfest.storage.statements import statement
 
-_decode_agreed = msgspec.json.Decoder(dict[str, Any]).decode
+_decode = msgspec.json.Decoder().decode
 _decode_lines = msgspec.json.Decoder(tuple[Line, ...]).decode
+
+_UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+"""What decoding raises for JSON that somebody edited: numbers without end and depths without bottom among it."""
 
 
 async def read_agreements(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, Agreement]:
@@ -52,18 +55,33 @@ async def read_stored(connection: Connection, positions: Sequence[int]) -> dict[
     cursor = await connection.execute(statement("audit/read_events"), values)
     events: dict[int, list[OrderEvent]] = {}
     for position, *facts in await cursor.fetchall():
-        events.setdefault(position, []).append(OrderEvent(*facts))
+        events.setdefault(position, []).append(_event(facts))
     cursor = await connection.execute(statement("audit/read_orders"), values)
     return {row[1]: _stored(row, tuple(events.get(row[0], ()))) for row in await cursor.fetchall()}
 
 
 def _stored(row: tuple[Any, ...], events: tuple[OrderEvent, ...]) -> StoredOrder:
     *columns, agreed, lines = row
-    return StoredOrder(*(*columns, _decode_agreed(agreed), _lines(lines), events))
+    parties = _json(agreed)
+    return StoredOrder(*(*columns, parties if isinstance(parties, dict) else None, _lines(lines), events))
+
+
+def _event(facts: Sequence[Any]) -> OrderEvent:
+    version, type_, actor, at, reason, data, content_hash, chain_hash = facts
+    details = None if data is None else _json(data)
+    return OrderEvent(version, type_, actor, at, reason, details, content_hash, chain_hash)
+
+
+def _json(text: str) -> Any:
+    """What a JSON text says; the text itself, which is nothing that was ever stored, where it says nothing readable."""
+    try:
+        return _decode(text)
+    except _UNREADABLE:
+        return text
 
 
 def _lines(text: str | None) -> tuple[Line, ...] | None:
     try:
         return () if text is None else _decode_lines(text)
-    except msgspec.ValidationError:
+    except _UNREADABLE:
         return None

@@ -51,6 +51,8 @@ class Suspects:
 
     async def look(self) -> None:
         """Looks thoroughly at what is due; what could not be looked at stays."""
+        if not (self._suspects or self._findings.all()) or not await self._looks.database_there():
+            return
         now = time.monotonic()
         due = [suspect.subject for suspect in self._suspects.values() if suspect.due <= now][:_BATCH]
         for subject in due:

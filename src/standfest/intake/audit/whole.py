@@ -20,7 +20,7 @@ from standfest.intake.receipts import Receipt
 _BATCH = 200
 _THOROUGH_BATCH = 50
 _WAIT_S = 1.0  # what is on its way from journal to database has arrived by then
-_TRIES = 5
+_TRIES = 8
 
 Advance = Callable[[str, int], None]
 """Called with "receipts" and the bytes read, or "orders" and the positions passed, since it was last called."""
