@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -122,6 +123,64 @@ async def test_what_cannot_be_written_at_the_end_is_counted(tmp_path: Path) -> N
     async with receipt_log(directory, "api") as log:
         log.append(receipt())
     assert log.lost == 1
+
+
+async def test_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """The ten thousandth file of a process follows the one before, and comes before those of a later process."""
+    names = [f"api-2-20260101T000000.000000Z-{number}" for number in ("0001", "0002", "9999", "10000", "10001")]
+    names.append("api-20260101T000000.000001Z-0001")
+    for name in reversed(names):
+        (tmp_path / f"{name}.jsonl").touch()
+    assert [path.stem for path in receipt_files(tmp_path)] == names
+
+
+_STEADY = """
+import asyncio, itertools, sys
+from pathlib import Path
+from standfest.intake.receipt_log import receipt_log
+from tests.integration.test_receipt_log import receipt
+
+async def main():
+    async with receipt_log(Path(sys.argv[1]), "api") as log:
+        for number in itertools.count(1):
+            log.append(receipt(number))
+            print(log.failures, file=sys.stderr, flush=True)
+            await asyncio.sleep(0.05)
+
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_takes_nothing_is_not_filled_with_empty_files(tmp_path: Path) -> None:
+    """A process that may not write a byte leaves no file behind, tries less and less often, and then writes all."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _STEADY, str(tmp_path)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)),  # noqa: PLW1509
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        first, third = None, None
+        for line in process.stderr:
+            if first is None and int(line) == 1:
+                first = time.monotonic()
+            if int(line) == 3:
+                third = time.monotonic()
+                break
+        assert first is not None
+        assert third is not None
+        assert third - first > 2.5  # 1 s and 2 s, as it can be told from outside
+        assert receipt_files(tmp_path) == []
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wait_until(lambda: bool(numbers(tmp_path)), "receipts", 30)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+    found = numbers(tmp_path)
+    assert found == list(range(1, len(found) + 1))
+    assert len(receipt_files(tmp_path)) == 1
 
 
 _ENDLESS = """

@@ -34,7 +34,7 @@ FLUSH_S = 0.2
 """What is queued is written after so long at the latest."""
 BATCH = 500
 """Or as soon as so many receipts are queued."""
-_PAUSE_S = 1.0  # after a write that failed
+_PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0  # after a write that failed, twice as long each time
 _DIRECTORY_LOOK_S = 5.0
 _SUFFIX = ".jsonl"
 
@@ -83,7 +83,7 @@ class ReceiptLog:
         self._limits = limits
         self._queue: deque[tuple[float, Receipt]] = deque()
         self._some, self._enough = asyncio.Event(), asyncio.Event()
-        self._ending = False
+        self._ending = asyncio.Event()
         self._lost_logged = 0
         self.written = 0
         """Receipts that are in a file."""
@@ -109,13 +109,15 @@ class ReceiptLog:
 
     async def run(self) -> None:
         """Writes what is queued until `end` is called and nothing is left, or cannot be written."""
-        while not self._ending:
+        pause_s = _PAUSE_S
+        while not self._ending.is_set():
             await self._some.wait()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH_S):
-                    await self._enough.wait()
-            if not await self._flush() and not self._ending:
-                await asyncio.sleep(_PAUSE_S)
+            await _within(FLUSH_S, self._enough)
+            if await self._flush():
+                pause_s = _PAUSE_S
+            else:
+                await _within(pause_s, self._ending)
+                pause_s = min(2 * pause_s, _PAUSE_MAX_S)
         while self._queue and await self._flush():
             pass
         self.lost += len(self._queue)
@@ -125,7 +127,7 @@ class ReceiptLog:
 
     def end(self) -> None:
         """Lets `run` return once all that is queued is written."""
-        self._ending = True
+        self._ending.set()
         self._some.set()
         self._enough.set()
 
@@ -135,7 +137,7 @@ class ReceiptLog:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), 4 * BATCH))]
         if len(self._queue) >= BATCH:
             self._enough.set()
-        if not self._queue and not self._ending:
+        if not self._queue and not self._ending.is_set():
             self._some.clear()
         try:
             full = await asyncio.to_thread(self._file.write, batch)
@@ -167,6 +169,7 @@ class _RotatedFile:
         self._stem = stem
         self._limits = limits
         self._numbers = count(1)
+        self._path = directory
         self._descriptor: int | None = None
         self._size = 0
         self._looked_at = float("-inf")
@@ -177,18 +180,22 @@ class _RotatedFile:
 
         Raises:
             OSError: not all of it was written. What is there of it is followed by nothing: the next write goes to
-                a new file.
+                a new file. A file with nothing in it is removed again.
         """
         if self._directory_is_full():
             return True
         data = b"".join(line_of(at, receipt) for at, receipt in batch)
-        if self._descriptor is None or self._size + len(data) > self._limits.file_bytes_max:
+        if self._size + len(data) > self._limits.file_bytes_max:
             self.close()
-            self._open()
         try:
+            if self._descriptor is None:
+                self._open()
             self._append(data)
         except OSError:
-            self.close()
+            if self._size:
+                self.close()
+            else:
+                self._discard()
             raise
         return False
 
@@ -204,6 +211,16 @@ class _RotatedFile:
         finally:
             os.close(descriptor)
 
+    def _discard(self) -> None:
+        """Removes the file that is open: a full disk shall not fill up with empty ones as well."""
+        if self._descriptor is None:
+            return
+        descriptor, self._descriptor = self._descriptor, None
+        try:
+            self._path.unlink()
+        finally:
+            os.close(descriptor)
+
     def _append(self, data: bytes) -> None:
         if self._descriptor is None:
             raise OSError("no file of receipts is open")
@@ -215,10 +232,11 @@ class _RotatedFile:
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._directory / f"{self._stem}-{next(self._numbers):04}{_SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the audit tries it for a moment, to see whether the file grows still
-        self._descriptor, self._size = descriptor, 0
+        self._path = self._directory / f"{self._stem}-{next(self._numbers):04}{_SUFFIX}"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = 0
+        # The audit tries the lock for a moment, to see whether the file grows still.
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def _directory_is_full(self) -> bool:
         now = time.monotonic()
@@ -244,7 +262,20 @@ def directory_bytes(directory: Path) -> int:
 
 def receipt_files(directory: Path) -> list[Path]:
     """The receipt files in a directory, oldest first."""
-    return sorted(directory.glob(f"*{_SUFFIX}"), key=lambda path: path.stem.split("-")[-2:])
+    return sorted(directory.glob(f"*{_SUFFIX}"), key=_age)
+
+
+def _age(path: Path) -> tuple[str, int, str]:
+    """When the process began, then the number of the file, which may have any number of digits."""
+    *_, started, number = "", *path.stem.split("-")
+    return started, len(number), number
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Waits for the event, and no longer than so."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,7 @@
 """One node's auditor: what it does all the time, and how much of the machine it takes for it."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -179,10 +180,11 @@ class Auditor:
         for path in audited:
             if self._kept_bytes <= KEPT_BYTES_MAX:
                 return
-            if self._follower.is_settled(path) and await asyncio.to_thread(is_closed, path):
-                self._follower.leave(path.name)
-                await self._save()  # first: a file that is remembered and gone would look as if somebody took it
-                self._kept_bytes -= await asyncio.to_thread(_remove, path)
+            with contextlib.suppress(FileNotFoundError):  # its writer takes a file away that it could not write to
+                if self._follower.is_settled(path) and await asyncio.to_thread(is_closed, path):
+                    self._follower.leave(path.name)
+                    await self._save()  # first: a file that is remembered and gone would look as if somebody took it
+                    self._kept_bytes -= await asyncio.to_thread(_remove, path)
 
     async def _keep_state(self) -> None:
         while True:

@@ -146,8 +146,8 @@ class Follower:
         self._left &= {path.name for path in there}
         paths = [path for path in there if path.name not in self._left]
         for gone in self._files.keys() - {path.name for path in paths}:
-            _log.error("audit_receipts_removed", file=gone, next="only the audit may remove receipt files")
-            del self._files[gone]
+            if self._files.pop(gone).offset:  # a file with nothing in it its writer may take away
+                _log.error("audit_receipts_removed", file=gone, next="only the audit may remove receipt files")
         self._pending = {place: pending for place, pending in self._pending.items() if place[0] in self._files}
         more = False
         for path in paths:
@@ -178,6 +178,8 @@ class Follower:
         file = self._files.setdefault(path.name, _Followed())
         try:
             piece = await asyncio.to_thread(_read_next, path, file)
+        except FileNotFoundError:
+            return False  # the next round says so
         except OSError as error:
             _log.error("audit_cannot_read_receipts", file=path.name, **facts_of(error))
             return False
