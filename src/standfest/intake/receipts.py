@@ -35,7 +35,12 @@ class Receipt(msgspec.Struct, frozen=True):
     path: Word
     """How it came in: `direct` or `journal`."""
     promise: Word
-    """What the answer said: `accepted`, `confirmed`, `backordered` or `declined`."""
+    """What the answer said: `accepted`, `confirmed`, `backordered` or `declined`.
+
+    A receipt that is made later, of the order as it stands in the database, says what became of it at first: of an
+    order that was answered with `accepted` it says `confirmed` once it is drained, `backordered`, `declined`, or
+    `conflict` where it was set aside because another order holds its key.
+    """
 
 
 class SignedReceipt(msgspec.Struct, frozen=True):
