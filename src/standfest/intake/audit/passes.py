@@ -115,6 +115,7 @@ class OrdersPass(Pass):
         self._looks = looks
         self._suspects = suspects
         self._after = 0
+        self._batch = BATCH
 
     async def step(self) -> bool:
         """One batch. False where nothing could be looked at: the database is away."""
@@ -133,11 +134,14 @@ class OrdersPass(Pass):
         Returns:
             How far it came, and whether that was the last batch; None where it could not look.
         """
-        seen = await self._looks.glance_at_orders(after, upto, BATCH)
+        batch = self._batch
+        seen = await self._looks.glance_at_orders(after, upto, batch)
         if seen is None:
+            self._batch = max(1, batch // 2)  # very large orders may be too many for the time that a look has
             return None
+        self._batch = min(BATCH, 2 * batch)
         wrong, positions = seen
         for order_id in wrong:
             self._suspects.add(order_id)
         self.looked_at += len(positions)
-        return (positions[-1] if positions else after), len(positions) < BATCH
+        return (positions[-1] if positions else after), len(positions) < batch
