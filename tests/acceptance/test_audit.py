@@ -108,7 +108,7 @@ def tamper(cluster: LocalCluster, statements: tuple[str, ...], orders: dict[str,
 
 def test_what_is_acknowledged_is_audited(cluster: LocalCluster, shop: httpx.Client) -> None:
     """Receipts of all nodes are found; a removed, a changed and a doubled order are found within 10 s by the running
-    audit and by a whole pass; and once they are mended all is well again."""
+    audit and by a whole pass, and `status` says so; and once they are mended all is well again."""
     before = until(cluster, lambda document: document["ok"], 60)
     gone, changed, doubled, *_ = placed(shop)
     wanted = before["acknowledged"] + ORDERS
@@ -122,6 +122,8 @@ def test_what_is_acknowledged_is_audited(cluster: LocalCluster, shop: httpx.Clie
         found = {(finding["order_id"], finding["kind"]) for finding in document["findings"]}
         assert {(gone, "missing"), (changed, "altered")} <= found
         assert cluster.run("audit").returncode == 1
+        told = [reason for reason in cluster.status()["verdict"]["reasons"] if "see ./standfest audit" in reason]
+        assert any("1 orders missing" in reason for reason in told), told
         whole = cluster.run("audit", "--full", "--json")
         assert whole.returncode == 1, whole.stderr
         assert counts(json.loads(whole.stdout)) == (1, 1, 2)  # the copy has no events and lines of its own
