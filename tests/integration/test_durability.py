@@ -153,12 +153,15 @@ async def test_a_standby_that_is_asked_says_when_it_was_promoted(disposable_post
     password = cluster.password_file("standfest_app").read_text().strip()
     host = Host(cluster.standby.host, cluster.standby.port)
     connection = await Connection.open(host, DatabaseSettings((host,), TEMPLATE_DATABASE, "standfest_app", password), 5)
-    assert not connection.on_primary
+    assert connection.on_primary is False
     with psycopg.connect(cluster.dsn("postgres", "postgres", cluster.standby), autocommit=True) as admin:
         admin.execute("SELECT pg_promote()")
-    async with asyncio.timeout(10):
-        while not connection.on_primary:
-            await connection.ask(1)
+    deadline = Deadline.after(10)
+    answers = [False]
+    while not answers[-1] and not deadline.passed:
+        await connection.ask(1)
+        answers.append(connection.on_primary)
+    assert answers[-1]
     await connection.close()
 
 

@@ -163,8 +163,9 @@ def test_an_order_agreed_twice_is_well_at_either_price(price: str) -> None:
 def test_words_of_a_later_release_are_no_damage() -> None:
     """An event, a status and a party's field that this release does not know accuse nobody."""
     rows = confirmed()
-    agreed = rows.agreed | {"gift": True}
+    assert rows.agreed is not None
     assert rows.lines is not None
+    agreed = rows.agreed | {"gift": True}
     hashed = content_hash(rows.currency, agreed, rows.lines, totals(rows.lines))  # type: ignore[arg-type]
     event = next_event(
         rows.events[-1].chain_hash,
