@@ -73,7 +73,7 @@ def decode_entry(data: bytes) -> Order:
         if _head.decode(data).readable_by > FORMAT:
             raise EntryTooNew(f"this release reads journal entries up to format {FORMAT}")
         return _entry.decode(data).order
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise EntryBroken(f"a journal entry cannot be read: {error}") from error
 
 
@@ -94,5 +94,5 @@ def decode_quarantined(data: bytes) -> Order:
     """
     try:
         return decode_entry(bytes(_quarantined.decode(data).entry))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise EntryBroken(f"a quarantined journal entry cannot be read: {error}") from error
