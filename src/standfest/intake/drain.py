@@ -6,7 +6,6 @@ work. An entry is deleted after the commit, and only where it is still the one t
 """
 
 import asyncio
-import contextlib
 import datetime
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +27,7 @@ from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Waiting
 from standfest.storage.database import Database
-from standfest.storage.deadline import Deadline
+from standfest.storage.deadline import Deadline, pause
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.statements import statement
 from standfest.telemetry.failpoints import reach
@@ -96,11 +95,11 @@ class Drainer:
                 self._batch_max = min(2 * self._batch_max, BATCH_MAX)
                 pause_s = IDLE_S
                 if not busy:
-                    await _wait(stop, IDLE_S)
+                    await pause(IDLE_S, stop)
                 continue
             self.failures += 1
             self._batch_max = max(self._batch_max // 2, 1)  # where all is slow, less at a time comes through
-            await _wait(stop, pause_s)
+            await pause(pause_s, stop)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     async def round(self, stop: asyncio.Event | None = None) -> bool:
@@ -261,12 +260,6 @@ def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
         keys.add(key)
         batches[-1].append(pair)
     return batches
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
 
 
 async def forget_synthetic(database: Database) -> None:

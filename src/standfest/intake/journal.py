@@ -158,8 +158,7 @@ class Journal:
             reads = [Range(prefix + _name(order_id)) for order_id in part for prefix in (_ORDERS, _QUARANTINE)]
             # What may write goes through the log, and its reads are made at its place there. Nothing is ever deleted.
             for value in await self._values((Delete(_BARRIER),), reads, deadline_s):
-                decode = decode_entry if value.key.startswith(_ORDERS) else decode_quarantined
-                found[_order_id(value.key)] = decode(value.value)
+                found[_order_id(value.key)] = _order(value)
         return found
 
     async def backlog(self, deadline_s: float) -> Backlog:
@@ -255,8 +254,13 @@ def _accepted(order: Order, result: TxnResult) -> Accepted | KeyReused:
         return KeyReused(holder)
     if not entries:
         raise JournalBroken(f"the journal has a claim for order {holder} and no order; see `standfest journal`")
-    decode = decode_entry if entries[0].key.startswith(_ORDERS) else decode_quarantined
-    return Accepted(decode(entries[0].value), repeated=True)
+    return Accepted(_order(entries[0]), repeated=True)
+
+
+def _order(entry: KeyValue) -> Order:
+    """The order of an entry, whether it waits or is set apart."""
+    decode = decode_entry if entry.key.startswith(_ORDERS) else decode_quarantined
+    return decode(entry.value)
 
 
 def _inner(result: object) -> TxnResult:

@@ -1,13 +1,13 @@
 """Backordered orders are served in the background, in a loop that costs next to nothing when idle."""
 
 import asyncio
-import contextlib
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from standfest.sales.backorders import DEFECTS, ORDERS_MAX, confirm_backorders
 from standfest.storage.database import Database
+from standfest.storage.deadline import pause
 from standfest.telemetry.failures import facts_of
 
 INTERVAL_S = 1.0
@@ -57,7 +57,7 @@ async def work(database: Database, metrics: WorkerMetrics, stop: asyncio.Event) 
         except DEFECTS as error:
             metrics.failures.inc()
             _log.warning("worker_round_failed", **facts_of(error), orders_max=orders_max, next_in_s=pause_s)
-            await _wait(stop, pause_s)
+            await pause(pause_s, stop)
             pause_s, orders_max = min(2 * pause_s, PAUSE_MAX_S), max(orders_max // 2, 1)
             continue
         pause_s, orders_max = INTERVAL_S, min(2 * orders_max, ORDERS_MAX)
@@ -66,10 +66,4 @@ async def work(database: Database, metrics: WorkerMetrics, stop: asyncio.Event) 
         metrics.supplied.labels("backordered").inc(batch.supplied_in_part)
         metrics.failed_orders.inc(batch.failed)
         if not batch.more:
-            await _wait(stop, INTERVAL_S)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
+            await pause(INTERVAL_S, stop)

@@ -1,5 +1,7 @@
 """Deadlines on the monotonic clock."""
 
+import asyncio
+import contextlib
 import time
 from typing import Self
 
@@ -26,3 +28,10 @@ class Deadline:
     def passed(self) -> bool:
         """Whether no time is left."""
         return self.remaining_s <= 0
+
+
+async def pause(seconds: float, stop: asyncio.Event) -> None:
+    """Waits so many seconds, or until `stop` is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
