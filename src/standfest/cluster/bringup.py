@@ -150,9 +150,12 @@ def _missing_etcd(seen: Observation) -> str:
 
 
 def _missing_journal(seen: Observation) -> str:
-    """Nothing is missing where so much of it is held that it cannot have a quorum."""
-    able = len(_expected(seen, Kind.JOURNAL))
-    return _missing_quorum(seen, Kind.JOURNAL) if able > len(seen.nodes) // 2 else ""
+    return _missing_quorum(seen, Kind.JOURNAL) if _journal_is_expected(seen) else ""
+
+
+def _journal_is_expected(seen: Observation) -> bool:
+    """Nobody waits for it where so much of it is held that it cannot have a quorum."""
+    return len(_expected(seen, Kind.JOURNAL)) > len(seen.nodes) // 2
 
 
 def _missing_quorum(seen: Observation, kind: Kind) -> str:
@@ -190,13 +193,14 @@ def _unready(found: Sequence[tuple[str, SeenService]]) -> str:
 
 
 def _missing_services(seen: Observation) -> str:
-    everything = _expected(seen, *Kind)
+    waived = set() if _journal_is_expected(seen) else {Kind.JOURNAL.value}
+    everything = _expected(seen, *(kind for kind in Kind if kind.value not in waived))
     lagging = [name for name, service in everything if service.role is Role.REPLICA]
     apart = [
         f"{name} does not say that its {dependency} is well"
         for name, service in everything
         for dependency in DEPENDENCIES
-        if service.kind is Kind.API and service.dependencies.get(dependency) != "ok"
+        if service.kind is Kind.API and dependency not in waived and service.dependencies.get(dependency) != "ok"
     ]
     # A topology without API processes is a database cluster: its doors have nothing behind them.
     serving = any(service.kind is Kind.API for _, service in everything)
