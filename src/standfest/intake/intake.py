@@ -44,7 +44,7 @@ DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
 JOURNAL_FLIGHTS = 2
 """Few, so that what arrives meanwhile shares the next one: a transaction with ten orders costs etcd little more."""
-JOURNAL_SPACING_S = 0.02
+JOURNAL_SPACING_S = 0.06
 """Between two departures, for the same reason; an order that comes alone leaves at once."""
 JOURNAL_MAX_S = 3.0
 """The journal elects a leader in less; where it does not answer, the database may be there again."""
