@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from standfest.intake.journal import Backlog
-from standfest.intake.paths import DRAINERS_STUCK_S, Path, Sight, next_path
+from standfest.intake.paths import DRAINERS_STUCK_S, Path, Sight, look_again_s, next_path
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -40,3 +40,22 @@ def test_the_way_back_is_taken_when_it_overtakes_nobody(
 ) -> None:
     """From the journal back to the database: when that answers well enough, and nobody is overtaken."""
     assert next_path(Sight(answering_s, rest_s, waiting, full, NOW)) is path
+
+
+@pytest.mark.parametrize(
+    ("answering_s", "waiting", "pause_s"),
+    [
+        (None, None, 0.1),  # the database may be there at any moment
+        (5.0, None, 0.1),
+        (5.0, backlog(0, None), 0.1),
+        (5.0, backlog(5, 1.0), 0.1),
+        (5.0, backlog(5, 10.0), 0.5),
+        (5.0, backlog(5, 3600.0), 1.0),
+        (5.0, backlog(5, None), 1.0),  # how long they wait is not known
+    ],
+)
+def test_an_old_backlog_is_looked_at_less_often(
+    answering_s: float | None, waiting: Backlog | None, pause_s: float
+) -> None:
+    """The pause grows with the backlog's age, between a tenth of a second and a whole one."""
+    assert look_again_s(Sight(answering_s, 0.0, waiting, False, NOW)) == pytest.approx(pause_s)

@@ -29,7 +29,7 @@ from standfest.intake.errors import (
     Overloaded,
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
-from standfest.intake.paths import Path, Sight, next_path
+from standfest.intake.paths import Path, Sight, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, TryAgain
@@ -51,7 +51,6 @@ JOURNAL_MAX_S = 3.0
 STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
 """Who leaves the direct path again within STAY_S waits longer for the next way back: a slow machine is not kept busy by
 orders that are tried on both paths."""
-PROBE_PAUSE_S = 0.1
 PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
 """How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
 _BACKLOG_DEADLINE_S = 1.0
@@ -256,9 +255,10 @@ class Intake:
             else:
                 answering_since = None
                 deadline_s = min(2 * deadline_s, PROBE_MAX_S)
-            if next_path(await self._look(answering_since)) is Path.DIRECT:
+            sight = await self._look(answering_since)
+            if next_path(sight) is Path.DIRECT:
                 return
-            await asyncio.sleep(PROBE_PAUSE_S)
+            await asyncio.sleep(look_again_s(sight))
 
     async def _database_answers(self, deadline_s: float) -> bool:
         try:

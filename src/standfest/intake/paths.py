@@ -15,6 +15,9 @@ BACKLOG_AGE_MAX_S = 1.0
 """Going back to the direct path, nobody overtakes an order that was accepted longer ago than this."""
 DRAINERS_STUCK_S = 30.0
 """The database answers for so long and the backlog does not get younger: taking orders goes before their order."""
+LOOK_S, LOOK_MAX_S = 0.1, 1.0
+"""Pauses between two looks: a backlog of many seconds is not gone in the next tenth of one."""
+_LOOKS_AN_AGE = 20
 
 
 class Path(Enum):
@@ -45,3 +48,10 @@ def next_path(sight: Sight) -> Path:
     if sight.backlog is None or sight.journal_full or sight.answering_s >= DRAINERS_STUCK_S:
         return Path.DIRECT
     return Path.DIRECT if sight.backlog.age_s(sight.now) < BACKLOG_AGE_MAX_S else Path.JOURNAL
+
+
+def look_again_s(sight: Sight) -> float:
+    """Seconds until it is worth while to look again."""
+    if sight.answering_s is None or sight.backlog is None:
+        return LOOK_S
+    return min(max(LOOK_S, sight.backlog.age_s(sight.now) / _LOOKS_AN_AGE), LOOK_MAX_S)

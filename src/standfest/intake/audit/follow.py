@@ -20,11 +20,14 @@ from standfest.telemetry.failures import facts_of
 
 BATCH = 200
 """Receipts a look."""
+LOOK_AGAIN_MAX = 2 * BATCH
+"""Receipts that are looked at again in one round: draining goes first."""
 PENDING_MAX = 10_000
 """So many receipts may be looked at again; with more, no further ones are read: they are on disk."""
 LOOK_AGAIN_S = 1.0
 """A receipt that was not found is looked at again after so long, and then after twice as long each time."""
 LOOK_AGAIN_MAX_S = 8.0
+"""So long also where the order was seen to wait: it has a whole backlog before it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,7 +51,7 @@ class _Pending(msgspec.Struct):
     glance: Glance
     due: float
     """When it is looked at again (monotonic)."""
-    pause_s: float = LOOK_AGAIN_S
+    pause_s: float
 
 
 _Place = tuple[str, int]
@@ -167,7 +170,7 @@ class Follower:
             place
             for place, pending in self._pending.items()
             if pending.due <= now and (there or pending.glance == "unknown")
-        ][: 5 * BATCH]
+        ][:LOOK_AGAIN_MAX]
         for start in range(0, len(due), BATCH):
             await self._look_again(due[start : start + BATCH])
 
@@ -196,11 +199,12 @@ class Follower:
         return piece.more
 
     def _take(self, name: str, file: _Followed, piece: Piece, glances: Iterable[Glance]) -> None:
-        due = time.monotonic() + LOOK_AGAIN_S
         for read, glance in zip(piece.lines, glances, strict=True):
             if glance != "found":
-                place = (name, read.start)
-                self._pending[place] = _Pending(read.entry.receipt, read.entry.at, file.lines, glance, due)
+                pause_s = LOOK_AGAIN_MAX_S if glance == "waits" else LOOK_AGAIN_S
+                due = time.monotonic() + pause_s
+                pending = _Pending(read.entry.receipt, read.entry.at, file.lines, glance, due, pause_s)
+                self._pending[name, read.start] = pending
             file.lines += 1
 
     async def _look_again(self, places: list[_Place]) -> None:
