@@ -1,19 +1,24 @@
 """The whole cluster by its own commands: started, hurt, healed, held and taken down."""
 
+import asyncio
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from standfest.clients.supervisor import Program, ProgramState
 from standfest.cluster.binaries import find_binaries
+from standfest.cluster.handle import connected
 from standfest.cluster.home import Home
 from standfest.cluster.processes import processes_of
+from standfest.cluster.supervision import crash_program, start_program
 from standfest.cluster.topology_file import render_topology
 from tests.support.cluster import LocalCluster
 
@@ -157,6 +162,49 @@ def test_a_service_is_held_until_it_is_started(cluster: LocalCluster) -> None:
     }
     assert "n2/api is held on purpose" in cluster.status()["verdict"]["reasons"]
     cluster.succeed("service", "start", "n2/api")
+
+
+def test_what_has_just_died_is_held_all_the_same(cluster: LocalCluster) -> None:
+    """A program that its supervisor is about to start again stays down once it is killed on purpose."""
+
+    async def act() -> None:
+        async with connected(Home(cluster.home), cluster.topology) as handle:
+            node = handle.topology.node("n1")
+
+            async def door() -> Program:
+                return next(each for each in await handle.supervisor(node).programs() if each.name == "door")
+
+            for _ in range(5):
+                kill((await door()).pid)
+                await crash_program(handle, node, "door")
+                assert (await door()).state is ProgramState.STOPPED
+                await start_program(handle, node, "door")
+                deadline = time.monotonic() + 20
+                while (await door()).state is not ProgramState.RUNNING:
+                    assert time.monotonic() < deadline, "the door was not started"
+                    await asyncio.sleep(0.05)
+
+    asyncio.run(act())
+
+
+def test_what_is_stopping_is_started_once_it_has_stopped(cluster: LocalCluster) -> None:
+    """A start that comes while the program still stops is not forgotten: it waits, and a new process runs."""
+    before = cluster.service("n1/worker")["pid"]
+
+    async def act() -> None:
+        async with connected(Home(cluster.home), cluster.topology) as handle:
+            node = handle.topology.node("n1")
+            os.kill(before, signal.SIGSTOP)  # it does not hear that it shall stop
+            await handle.supervisor(node).stop("worker")
+            starting = asyncio.create_task(start_program(handle, node, "worker"))
+            await asyncio.wait({starting}, timeout=1)
+            assert not starting.done()
+            os.kill(before, signal.SIGCONT)
+            await starting
+
+    asyncio.run(act())
+    cluster.until_well()
+    assert cluster.service("n1/worker")["pid"] not in (None, before)
 
 
 def test_a_service_is_renewed(cluster: LocalCluster) -> None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown
+from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown, TryAgain
 from tests.integration.orders import order, place_one, pool_of, query, stock_product
 from tests.support.postgres import TEMPLATE_DATABASE, PostgresCluster, TestDatabase
 
@@ -141,6 +141,29 @@ async def test_a_primary_that_was_replaced_is_left(disposable_postgres: Postgres
         with pytest.raises((NoStandby, OutcomeUnknown)):
             await _write_nothing(pool)
         await reading
+        async with pool.read(5) as connection:
+            assert connection.host == new
+    finally:
+        await pool.close()
+
+
+async def test_a_lock_that_is_held_for_ever_leads_to_the_new_primary(disposable_postgres: PostgresCluster) -> None:
+    """Who waits in vain on a primary that was replaced, for one that waits for its standby, is sent to the new one."""
+    cluster = disposable_postgres
+    old, new = (Host(server.host, server.port) for server in (cluster.primary, cluster.standby))
+    password = cluster.password_file("standfest_app").read_text().strip()
+    pool = Database(DatabaseSettings((old, new), TEMPLATE_DATABASE, "standfest_app", password))
+    lock = "SELECT pg_advisory_lock(1)"
+    try:
+        async with pool.read(5) as connection:
+            assert connection.host == old
+        with psycopg.connect(cluster.dsn("postgres", TEMPLATE_DATABASE)) as holder:
+            holder.execute(lock)
+            with psycopg.connect(cluster.dsn("postgres", "postgres", cluster.standby), autocommit=True) as admin:
+                admin.execute("SELECT pg_promote()")
+            with pytest.raises(TryAgain):
+                async with pool.connection(Deadline.after(10)) as connection:
+                    await connection.execute(lock.encode())
         async with pool.read(5) as connection:
             assert connection.host == new
     finally:

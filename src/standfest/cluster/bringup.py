@@ -19,7 +19,7 @@ from standfest.cluster.inventory import Kind, programs_of
 from standfest.cluster.membership import startable
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
-from standfest.cluster.supervision import ensure_supervisor
+from standfest.cluster.supervision import ensure_supervisor, start_program
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError, Progress, until
 from standfest.errors import StandfestError
@@ -95,7 +95,7 @@ async def start_programs(cluster: Cluster, nodes: Sequence[Node], kinds: Sequenc
     """Start the programs of these kinds that are not held; those that run already are left alone."""
     await asyncio.gather(
         *(
-            cluster.supervisor(node).start(service.program)
+            start_program(cluster, node, service.program)
             for node in nodes
             for service in programs_of(cluster.topology, node)
             if service.kind in kinds and not is_held(cluster.node_home(node), service.program)

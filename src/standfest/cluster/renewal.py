@@ -15,7 +15,7 @@ from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, Service
 from standfest.cluster.membership import refuse_empty
 from standfest.cluster.processes import parent_of, processes_of, running, send, working_pid
-from standfest.cluster.supervision import stop_program
+from standfest.cluster.supervision import start_program, stop_program
 from standfest.cluster.takedown import (
     HeldError,
     UnsupportedServiceError,
@@ -60,7 +60,7 @@ async def restart_service(cluster: Cluster, service: Service, timeout_s: float, 
     await stop_program(cluster, node, service.program)
     progress.done(f"stopping {service.full_name}")
     try:
-        await cluster.supervisor(node).start(service.program)
+        await start_program(cluster, node, service.program)
     except UnreachableError as error:
         raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: ./standfest up") from error
     after = await until_running(cluster, service, timeout_s, progress)

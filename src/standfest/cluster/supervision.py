@@ -51,7 +51,8 @@ _OPEN_FILES_MAX = 65536
 
 _ENDED_BY_POSTMASTER = (Kind.POSTGRES, POSTGRES_CHILD)
 
-_RUNNING_STATES = (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF, ProgramState.STOPPING)
+_ENDED_STATES = (ProgramState.STOPPED, ProgramState.FATAL)
+"""Nothing runs and nothing will by itself: what has EXITED is about to be started again."""
 
 
 class SupervisorStartError(StandfestError):
@@ -159,13 +160,15 @@ async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: fl
 async def _stopped_by_supervisor(cluster: Cluster, node: Node, program: str, deadline: float) -> bool:
     """Have supervisord stop the program, at the latest until `deadline`; False where it does not answer."""
     while (told := await programs(cluster, node)) is not None:
-        if not any(each.name == program and each.state in _RUNNING_STATES for each in told):
-            return True
-        if time.monotonic() >= deadline:
+        if _has_ended(program, told) or time.monotonic() >= deadline:
             return True
         await tell_to_stop(cluster, node, program)
         await asyncio.sleep(_POLL_S)
     return False
+
+
+def _has_ended(program: str, told: Sequence[Program]) -> bool:
+    return all(each.state in _ENDED_STATES for each in told if each.name == program)
 
 
 async def tell_to_stop(cluster: Cluster, node: Node, program: str) -> None:
@@ -174,13 +177,36 @@ async def tell_to_stop(cluster: Cluster, node: Node, program: str) -> None:
         await cluster.supervisor(node).stop(program)
 
 
+async def start_program(cluster: Cluster, node: Node, program: str) -> None:
+    """Start one program; one that runs is left alone, one that is stopping is started once it has stopped.
+
+    NotReadyError where it goes on stopping, UnreachableError where supervisord does not answer.
+    """
+    supervisor, deadline = cluster.supervisor(node), time.monotonic() + _STOP_S
+    # Asked now, supervisord would say yes and forget it.
+    while any(each.name == program and each.state is ProgramState.STOPPING for each in await supervisor.programs()):
+        if time.monotonic() >= deadline:
+            raise NotReadyError(f"{node.name}/{program} was told to stop and still runs after {_STOP_S:.0f} s")
+        await asyncio.sleep(_POLL_S)
+    await supervisor.start(program)
+
+
 async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
-    """Kill one program without warning and without a restart by its supervisor."""
-    processes = _processes_of_program(cluster, node, program)
-    # Frozen first: the request to stop, which keeps supervisor from restarting it, must not be heard as one.
-    send(processes, signal.SIGSTOP)
-    await tell_to_stop(cluster, node, program)
-    await kill(processes)
+    """Kill one program without warning and without a restart by its supervisor; NotReadyError where it runs on."""
+    deadline = time.monotonic() + _STOP_S
+    while True:
+        processes = _processes_of_program(cluster, node, program)
+        # Frozen first: the request to stop, which keeps supervisor from restarting it, must not be heard as one.
+        send(processes, signal.SIGSTOP)
+        await tell_to_stop(cluster, node, program)
+        await kill(processes)
+        told = await programs(cluster, node)
+        if told is None or _has_ended(program, told):
+            return
+        # It had died by itself, and is being started again.
+        if time.monotonic() >= deadline:
+            raise NotReadyError(f"{node.name}/{program} was killed again and again for {_STOP_S:.0f} s, and runs")
+        await asyncio.sleep(_POLL_S)
 
 
 async def crash_node(cluster: Cluster, node: Node) -> None:

@@ -18,6 +18,7 @@ from standfest.cluster.supervision import (
     ensure_supervisor,
     programs,
     shut_down,
+    start_program,
     stop_program,
     supervisor_answers,
     tell_to_stop,
@@ -156,7 +157,7 @@ async def release_service(cluster: Cluster, service: Service, timeout_s: float, 
         raise HeldError(f"the supervisor of {node.name} does not answer; heal it with: ./standfest up")
     release(home, service.program)
     refuse_empty(cluster, node, (service.kind,))
-    await cluster.supervisor(node).start(service.program)
+    await start_program(cluster, node, service.program)
     await until_running(cluster, service, timeout_s, progress)
 
 

@@ -22,6 +22,7 @@ ATTEMPT_MIN_S = 0.5
 
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
 _NO_NAME = "no synchronous standby is named: a commit would be on one node only"
+_LOCK_NOT_AVAILABLE = "55P03"
 _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lock not available; cancelled
 
 
@@ -127,6 +128,9 @@ class Database:
                 cause = "no answer before the deadline" if connection.abandoned else _first_line(error)
                 raise DatabaseUnavailable(f"the database went away: {cause}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
+                if error.sqlstate == _LOCK_NOT_AVAILABLE and self._committed_at < taken_at:
+                    # Who holds it may wait for a standby that has long followed another primary.
+                    self._finder.suspect(connection.host)
                 raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
             if error.sqlstate and not error.sqlstate.startswith(_OF_THE_DATA):
                 _log.error("database_failed", sqlstate=error.sqlstate, error=_first_line(error))

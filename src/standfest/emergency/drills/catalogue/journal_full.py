@@ -13,7 +13,7 @@ from standfest.clients.etcd_maintenance import NO_SPACE, MemberStatus
 from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.home import Home, NodeHome, write_private
 from standfest.cluster.inventory import Kind
-from standfest.cluster.supervision import stop_program
+from standfest.cluster.supervision import start_program, stop_program
 from standfest.cluster.topology import Node
 from standfest.cluster.topology_file import read_topology
 from standfest.cluster.waiting import until
@@ -79,7 +79,7 @@ async def undo(cluster: Cluster) -> None:
 async def _restart(cluster: Cluster, node: Node) -> None:
     """A restart that does not wait for a member to call itself healthy: with an alarm it does not."""
     await stop_program(cluster, node, Kind.JOURNAL.value)
-    await cluster.supervisor(node).start(Kind.JOURNAL.value)
+    await start_program(cluster, node, Kind.JOURNAL.value)
     members = maintenance(cluster, Kind.JOURNAL)
 
     async def missing() -> str:
