@@ -22,7 +22,16 @@ from standfest.cluster.home import Home, write_private
 from standfest.emergency.drills.catalogue import DRILLS, find
 from standfest.emergency.drills.drill import Drill
 from standfest.emergency.drills.guard import Guard
-from standfest.emergency.drills.results import COLUMNS, Document, document, line, markdown, not_carried_out, row
+from standfest.emergency.drills.results import (
+    COLUMNS,
+    Document,
+    document,
+    line,
+    markdown,
+    not_carried_out,
+    row,
+    together,
+)
 from standfest.emergency.drills.runner import Plan, run_drill
 from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
@@ -204,10 +213,15 @@ def _show(console: Console, results: Sequence[Document]) -> None:
     "table",
     epilog="\b\nExample:\n  standfest drill run all --json > results.json\n  standfest drill table results.json",
 )
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-def drill_table(file: Path) -> None:
-    """The results in FILE, as `drill run --json` has written them, as a table in Markdown."""
-    click.echo(markdown(_results(file)), nl=False)
+@click.argument(
+    "files", metavar="FILE...", type=click.Path(path_type=Path, dir_okay=False, exists=True), nargs=-1, required=True
+)
+def drill_table(files: tuple[Path, ...]) -> None:
+    """The results in each FILE, as `drill run --json` has written them, as one table in Markdown.
+
+    Of several runs of a drill, orders are added up, and of times the longest is told.
+    """
+    click.echo(markdown(together(map(_results, files))), nl=False)
 
 
 def _results(file: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from standfest.emergency.drills.catalogue import DRILLS, NoSuchDrill, find
 from standfest.emergency.drills.checker.model import Finding
 from standfest.emergency.drills.drill import Goal
-from standfest.emergency.drills.results import document, goal_reached, line, markdown, not_carried_out
+from standfest.emergency.drills.results import document, goal_reached, line, markdown, not_carried_out, together
 from standfest.emergency.drills.runner import Result
 from tests.unit.drills.results import DRILL, made
 
@@ -107,3 +107,18 @@ def test_every_drill_can_be_found() -> None:
     assert all(find(name)[0].name == name for name in names)
     with pytest.raises(NoSuchDrill, match="drill list"):
         find("no-such-drill")
+
+
+def test_runs_together() -> None:
+    """Orders of several runs are added up, of times the longest is told, and one run that failed fails the drill."""
+    first, second = document(made()), document(made(errors=("not well",))) | {"longest_ack_ms": 9000.0}
+    broken = not_carried_out(DRILL, Path("/somewhere/h.jsonl"), "not well")
+    [told] = together([[first], [second, broken]])
+    assert (told["ok"], told["acknowledged"], told["longest_ack_ms"], told["p99_ack_ms"]) == (
+        False,
+        180,
+        9000.0,
+        3000.0,
+    )
+    [told] = together([[broken]])
+    assert told["longest_ack_ms"] is None

@@ -1,6 +1,7 @@
 """The results of drills: as a document for programs, and as the table of the documentation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,31 @@ def _cell(value: float | None, digits: int = 0) -> str:
 
 def _at_most(limit: float | None) -> str:
     return "" if limit is None else f"≤ {limit:.0f}"
+
+
+_ADDED = ("submitted", "acknowledged", "accepted_by_journal", "failed", "lost", "doubled", "altered")
+_WORST = ("longest_ack_ms", "p99_ack_ms", "writes_back_s")
+
+
+def together(runs: Iterable[Sequence[Document]]) -> list[Document]:
+    """One result a drill of several runs: orders are added up, and of times the longest is taken."""
+    by_name: dict[str, list[Document]] = {}
+    for told in itertools.chain.from_iterable(runs):
+        by_name.setdefault(told["name"], []).append(told)
+    return [
+        {
+            **each[0],
+            "ok": all(told["ok"] for told in each),
+            **{name: _over(sum, each, name) for name in _ADDED},
+            **{name: _over(max, each, name) for name in _WORST},
+        }
+        for each in by_name.values()
+    ]
+
+
+def _over(how: Callable[[list[float]], float], each: Sequence[Document], name: str) -> float | None:
+    known = [told[name] for told in each if told.get(name) is not None]
+    return how(known) if known else None
 
 
 def markdown(results: Sequence[Document]) -> str:
