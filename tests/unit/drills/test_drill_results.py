@@ -111,7 +111,7 @@ def test_every_drill_can_be_found() -> None:
 
 def test_runs_together() -> None:
     """Orders of several runs are added up, of times the longest is told, and one run that failed fails the drill."""
-    first, second = document(made()), document(made(errors=("not well",))) | {"longest_ack_ms": 9000.0}
+    first, second = document(made()), {**document(made(errors=("not well",))), "longest_ack_ms": 9000.0}
     broken = not_carried_out(DRILL, Path("/somewhere/h.jsonl"), "not well")
     [told] = together([[first], [second, broken]])
     assert (told["ok"], told["acknowledged"], told["longest_ack_ms"], told["p99_ack_ms"]) == (
