@@ -48,6 +48,9 @@ SYNTHETIC_KEPT_S = 600.0
 """A synthetic order is deleted after so long."""
 FORGET_INTERVAL_S = 60.0
 FORGET_MAX = 1_000
+STRAINED_S = 0.1
+"""A journal that takes so long to answer is strained, and new orders wait for it as well."""
+GIVE_WAY_MAX_S = 0.5
 _JOURNAL_DEADLINE_S = 3.0
 _DATABASE_DEADLINE_S = 5.0
 
@@ -128,6 +131,7 @@ class Drainer:
                     for batch in _batches(await self._decode(entries)):
                         drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
+                    await asyncio.sleep(give_way_s(ahead.read_s))
                     if end.passed or (stop is not None and stop.is_set()):
                         break
             await turn.execute("COMMIT")
@@ -213,6 +217,8 @@ class _Ahead:
         self._parts = [order_ids[start : start + batch_max] for start in range(0, len(order_ids), batch_max)]
         self._reading: asyncio.Task[list[Waiting]] | None = None
         self._removing: asyncio.Task[None] | None = None
+        self.read_s = 0.0
+        """How long the journal took to answer the last read."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -230,18 +236,28 @@ class _Ahead:
     async def __aiter__(self) -> AsyncIterator[list[Waiting]]:
         """The entries, part by part."""
         for number, part in enumerate(self._parts):
-            entries = await (self._reading or self._journal.read(part, _JOURNAL_DEADLINE_S))
+            entries = await (self._reading or self._read(part))
             self._reading = None
             if number + 1 < len(self._parts):
-                following = self._journal.read(self._parts[number + 1], _JOURNAL_DEADLINE_S)
-                self._reading = asyncio.create_task(following)
+                self._reading = asyncio.create_task(self._read(self._parts[number + 1]))
             yield entries
+
+    async def _read(self, part: Sequence[UUID]) -> list[Waiting]:
+        began = time.monotonic()
+        entries = await self._journal.read(part, _JOURNAL_DEADLINE_S)
+        self.read_s = time.monotonic() - began
+        return entries
 
     async def remove(self, batch: Sequence[_Pair]) -> None:
         """Removes written entries; waits only for the removal before."""
         if self._removing is not None:
             await self._removing
         self._removing = asyncio.create_task(self._journal.remove(batch, _JOURNAL_DEADLINE_S))
+
+
+def give_way_s(read_s: float) -> float:
+    """Seconds to pause where the journal took `read_s` to answer: new orders go before old ones."""
+    return 0.0 if read_s < STRAINED_S else min(read_s, GIVE_WAY_MAX_S)
 
 
 def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
