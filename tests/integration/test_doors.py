@@ -20,6 +20,7 @@ from standfest.clients.orders import OrdersClient
 from tests.support.doors import END_TIMEOUT_S, START_TIMEOUT_S, Doors, running_doors
 from tests.support.plain_client import Seen, send_open_loop
 from tests.support.postgres import wait_until
+from tests.support.stand_in import ONLY_AT
 
 RATE = 100.0
 FAR_TOO_LONG_S = 4.0
@@ -154,6 +155,27 @@ def test_a_killed_api_process_breaks_nothing(doors: Doors) -> None:
     seen = send(doors, 2, (0.5, lambda: doors.signal("api-1", signal.SIGKILL)))
     assert seen.broken == {}
     assert max(doors.attempts().values()) <= 2
+
+
+def test_a_refusal_of_the_repeat_is_not_the_answer(doors: Doors) -> None:
+    """A process may have done what it broke off: where the one that gets the repeat refuses it, the outcome is
+    unknown (504), never "not attempted" (503)."""
+    first = doors.topology.nodes[0].address
+    headers = {ONLY_AT.decode(): f"{first}:{doors.topology.ports.api}"}
+
+    def ask(number: int) -> tuple[str, int]:
+        own = {"Idempotency-Key": f"k-{number}", "X-Request-Id": f"only-at-1-{number}"}
+        answer = httpx.post(f"{doors.urls[0]}/v1/orders", headers=headers | own, json={})
+        return own["X-Request-Id"], answer.status_code
+
+    with ThreadPoolExecutor(30) as pool:
+        asked = [pool.submit(ask, number) for number in range(30)]
+        wait_until(lambda: len(doors.attempts_at(1)) > 0, "the first process works", START_TIMEOUT_S)
+        doors.signal("api-1", signal.SIGKILL)
+        answers = dict(each.result() for each in asked)
+    begun = doors.attempts_at(1)
+    assert set(answers.values()) == {503, 504}
+    assert {answers[each] for each in begun} == {504}
 
 
 def test_a_process_that_starts_gets_nothing_before_it_is_ready(doors: Doors) -> None:

@@ -22,13 +22,17 @@ from standfest.interfaces.api.services import Limits
 
 STARTING_S = 0.5
 """So long it is unready at first, and fails what is sent to it all the same."""
+ONLY_AT = b"x-only-at"
+"""A request with this header is worked on at this address alone, for LONG_S, and refused by all others."""
+LONG_S = 5.0
 
 
 class StandIn:
     """An ASGI app that takes every order after so much time, whatever is in it."""
 
-    def __init__(self, requests: Path, work_s: float) -> None:
+    def __init__(self, address: str, requests: Path, work_s: float) -> None:
         self.readiness: Readiness | None = None
+        self._address = address.encode()
         self._requests = requests.open("a", buffering=1)
         self._work_s = work_s
         self._ready_at = time.monotonic() + STARTING_S
@@ -50,8 +54,12 @@ class StandIn:
         if self.starting():
             await _send(send, 500, "too early")
             return
+        only_at = dict(scope["headers"]).get(ONLY_AT)
+        if only_at not in (None, self._address):
+            await _send(send, 503, "not by this one")
+            return
         self._requests.write(f"{scope['request_id']}\n")
-        await asyncio.sleep(self._work_s)
+        await asyncio.sleep(self._work_s if only_at is None else LONG_S)
         await _send(send, 201, json.dumps({"id": scope["request_id"], "status": "confirmed"}))
 
 
@@ -65,7 +73,7 @@ async def _send(send: Send, status: int, text: str) -> None:
 async def run(address: str, requests: Path, work_s: float) -> None:
     """Serves until SIGTERM, as an API process does."""
     host, port = address.split(":")
-    app = StandIn(requests, work_s)
+    app = StandIn(address, requests, work_s)
     readiness = app.readiness = Readiness(Limits.loop_lag_max_s, app.starting)
     edge = Edge(app, readiness, ApiMetrics(readiness), Limits.in_flight_max)
     stop = asyncio.Event()

@@ -55,6 +55,9 @@ _FAILURES = {
 """What the door itself answers, as problem documents like all others. HAProxy's own 503 also comes where a request
 was sent, broke, and found nobody for the repeat: it leaves as 504."""
 
+_REFUSED_REPEAT = (
+    "The connection broke and the repeat was not taken; it may have happened. Repeat it with the same key."
+)
 _ANSWERED_BY = "X-Answered-By"
 _NOBODY = "Nobody takes requests at the moment; nothing was attempted. Repeat with the same key."
 
@@ -140,6 +143,7 @@ def _frontend(door: Door) -> str:
 
 
 def _repeatable(apis: list[tuple[str, Service]]) -> str:
+    unknown = _problem(504, "outcome-unknown", _REFUSED_REPEAT)
     servers = "\n".join(f"    server {name} {service.address} check" for name, service in apis)
     return f"""backend repeatable
     balance random(2)
@@ -147,6 +151,9 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
     # No status and no response-timeout: what was shed would come back as more load, what is slow as more of it.
     retry-on conn-failure empty-response junk-response
     option redispatch 1
+    # Who got the repeat speaks for itself alone: what broke before may have been done.
+    http-response set-var-fmt(txn.repeats) %rc
+    http-response return status 504 {unknown} if {{ status 429 503 }} !{{ var(txn.repeats) -m str 0 }}
     option httpchk GET /readyz
     # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
     http-check expect status 200 error-status L7OKC
