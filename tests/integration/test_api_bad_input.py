@@ -254,7 +254,7 @@ def test_a_scope_that_is_missing_is_named(api: RunningApi) -> None:
 PATHS: list[tuple[str, str, int]] = [
     ("GET", "/v1/nothing", 404),
     ("GET", "/v1/orders/not-a-uuid", 404),
-    ("GET", f"/v1/orders/{uuid4()}", 404),
+    ("GET", "/v1/orders/00000000-0000-4000-8000-000000000000", 404),
     ("GET", "/v1/products/nope", 404),
     ("GET", "/v1/products/%00", 400),
     ("GET", "/v1/products/%ff", 400),

@@ -99,8 +99,7 @@ def _shared_parameters(topology: Topology) -> dict[str, object]:
         # replication
         "max_wal_senders": 10,
         "max_replication_slots": 10,
-        # A primary that was replaced comes back by pg_rewind, which copies all of its successor's WAL, and needs it from
-        # its own last checkpoint on: half of max_wal_size before the end, and what was written since.
+        # A primary that was replaced comes back by pg_rewind, which copies all of its successor's WAL.
         "wal_keep_size": "512MB",
         "max_wal_size": "512MB",
         "max_slot_wal_keep_size": "4GB",  # a node held for days must not fill the primary's disk
