@@ -132,6 +132,19 @@ class Server:
             raise RuntimeError(f"{self.name} is not running")
         return self._process.pid
 
+    def run(self, program: Path, *arguments: str) -> None:
+        """Run a program on the server's files, as the user it runs as; RuntimeError where it fails."""
+        _run(self._unprivileged.command(program, *arguments), self.log)
+
+    def follow(self, source: str) -> None:
+        """Start the server, which is stopped, as a standby of the one with this conninfo."""
+        _configure(self)
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.write(f"primary_conninfo = '{source}'\n")
+        (self.data / "standby.signal").touch()
+        self._unprivileged.give(self.data / "standby.signal")
+        self.start()
+
     def start(self) -> None:
         """Start the server and wait until it accepts connections (a standby: read-only ones)."""
         command = self._unprivileged.command(postgres_bin() / "postgres", "-D", str(self.data), dies_with_us=True)
@@ -443,12 +456,7 @@ def _start_standby(cluster: PostgresCluster, standby: Server, unprivileged: _Unp
         ),
         standby.log,
     )  # fmt: skip
-    _configure(standby)
-    with (standby.data / "postgresql.conf").open("a") as conf:
-        conf.write(f"primary_conninfo = '{source}'\n")
-    (standby.data / "standby.signal").touch()
-    unprivileged.give(standby.data / "standby.signal")
-    standby.start()
+    standby.follow(source)
 
 
 def _demand_quorum(cluster: PostgresCluster) -> None:

@@ -89,6 +89,8 @@ def write_configuration(cluster: Cluster, node: Node, files: Mapping[Path, str])
     cluster.node_home(node).create()
     for path, content in files.items():
         write_private(path, content)
+        if content.startswith("#!"):
+            path.chmod(0o700)
 
 
 async def start_programs(cluster: Cluster, nodes: Sequence[Node], kinds: Sequence[Kind]) -> None:

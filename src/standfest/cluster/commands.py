@@ -21,6 +21,8 @@ waiting for its standby when the postmaster was killed goes on as an interactive
 
 _ETCDS = (Kind.ETCD.value, Kind.JOURNAL.value)
 
+_REWIND = ("-m", "standfest.cluster.rewind")
+
 _HELPERS = ("initdb", "pg_basebackup", "pg_ctl", "pg_rewind")
 
 
@@ -32,6 +34,16 @@ def supervisord_arguments(home: NodeHome) -> list[str]:
 def restarter_arguments(home: NodeHome) -> list[str]:
     """What follows the interpreter in the node's restarter; --url and --password-file follow."""
     return ["-m", "standfest.cluster.restarter", "--held", str(home.run / "held")]
+
+
+def rewind_program(home: NodeHome) -> Path:
+    """What Patroni calls as pg_rewind."""
+    return home.config / "pg_rewind"
+
+
+def rewind_arguments(postgres_bin: Path) -> list[str]:
+    """What follows the interpreter in it; pg_rewind's options follow."""
+    return [*_REWIND, str(postgres_bin / "pg_rewind")]
 
 
 def program_arguments(home: NodeHome, service: Service) -> list[str]:
@@ -72,6 +84,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
         case "postgres", ("--single", *options) if _name(options, home.postgres):
             return POSTGRES_HELPER
         case helper, options if helper in _HELPERS and _name(options, home.postgres):
+            return POSTGRES_HELPER
+        case _, ("-m", "standfest.cluster.rewind", _, *options) if _name(options, home.postgres):
             return POSTGRES_HELPER
         case _, ("-m", "patroni", path) if path == str(config / "patroni.json"):
             return Kind.PATRONI.value

@@ -6,7 +6,9 @@ documentation of PostgreSQL 18.
 
 import ipaddress
 import json
+import shlex
 
+from standfest.cluster.commands import rewind_arguments, rewind_program
 from standfest.cluster.topology import Topology
 from standfest.redundancy.site import Site
 
@@ -51,6 +53,7 @@ def render_patroni(site: Site) -> str:
             "connect_address": f"{node.address}:{ports.postgres}",
             "data_dir": str(site.home.postgres),
             "bin_dir": str(site.binaries.postgres_bin),
+            "bin_name": {"pg_rewind": str(rewind_program(site.home))},
             "pgpass": str(site.home.run / "pgpass"),
             "pg_hba": _host_based_authentication(topology),
             "basebackup": [{"checkpoint": "fast"}],
@@ -63,6 +66,12 @@ def render_patroni(site: Site) -> str:
         },
     }
     return json.dumps(settings, indent=2) + "\n"
+
+
+def render_rewind(site: Site) -> str:
+    """The program that Patroni calls as pg_rewind."""
+    command = [str(site.binaries.python), *rewind_arguments(site.binaries.postgres_bin)]
+    return f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
 
 
 def dynamic_settings(topology: Topology) -> dict[str, object]:
