@@ -69,10 +69,10 @@ def test_up_on_a_running_cluster_changes_nothing(cluster: LocalCluster) -> None:
 
 
 def test_secrets_are_for_their_owner_alone(cluster: LocalCluster) -> None:
-    """Every secret and every rendered configuration has mode 0600, in directories of mode 0700."""
+    """No secret and no rendered configuration is for anybody else, nor are their directories."""
     for directory in (cluster.home / "secrets", cluster.home / "nodes" / "n1" / "config"):
         assert directory.stat().st_mode & 0o777 == 0o700
-        assert {file.stat().st_mode & 0o777 for file in directory.iterdir()} == {0o600}
+        assert {file.stat().st_mode & 0o077 for file in directory.iterdir()} == {0}
 
 
 def test_status_names_the_process_that_does_the_work(cluster: LocalCluster) -> None:

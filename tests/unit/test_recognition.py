@@ -11,6 +11,7 @@ from standfest.cluster.commands import (
     program_arguments,
     recognise,
     restarter_arguments,
+    rewind_arguments,
     supervisord_arguments,
 )
 from standfest.cluster.home import NodeHome
@@ -39,6 +40,7 @@ def test_what_is_started_is_recognised() -> None:
     [
         ["/pg/bin/pg_basebackup", "--pgdata=/state/nodes/n1/postgres", "-X", "stream"],
         ["/pg/bin/pg_rewind", "-D", "/state/nodes/n1/postgres", "--source-server", "dbname=postgres"],
+        ["/v/python", *rewind_arguments(Path("/pg/bin")), "-D", "/state/nodes/n1/postgres", "--source-server", "x=y"],
         ["/pg/bin/initdb", "-D", "/state/nodes/n1/postgres"],
         ["/pg/bin/postgres", "--single", "-D", "/state/nodes/n1/postgres", "template1"],
     ],
