@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from standfest.clients.asking import UnreachableError
 from standfest.cluster.access import APP_ROLE
 from standfest.emergency.drills import faults, probe, processes
 from standfest.emergency.drills.acknowledged import Span
@@ -193,17 +194,33 @@ async def switchovers(stage: Stage) -> Proof:
     stage.begin("switchovers", count=SWITCHOVERS)
     longest_s, timelines = 0.0, [before.timeline]
     for _ in range(SWITCHOVERS):
-        gone, target = await stage.primary()
-        candidate = await _ready_standby(stage)
-        began = time.monotonic()
-        await stage.cluster.patroni(stage.cluster.topology.node(target.node)).switch_over(
-            target.node, candidate, SWITCHOVER_TIMEOUT_S
-        )
+        gone, began = await _hand_on(stage)
         back = await stage.writes_back(gone)
         longest_s = max(longest_s, back.at - began)
         timelines.append(back.primary.timeline)
     stage.writes_back_s = longest_s
     return {"switchovers": SWITCHOVERS, "timelines": timelines}
+
+
+async def _hand_on(stage: Stage) -> tuple[probe.Primary, float]:
+    """Hands the primary's role on: who had it, and when it was asked for (monotonic)."""
+    gone, target = await stage.primary()
+    patroni = stage.cluster.patroni(stage.cluster.topology.node(target.node))
+    began = time.monotonic()
+
+    async def missing() -> str:
+        """Patroni refuses where the standby is behind just then, and has done nothing."""
+        nonlocal began
+        candidate = await _ready_standby(stage)
+        began = time.monotonic()
+        try:
+            await patroni.switch_over(target.node, candidate, SWITCHOVER_TIMEOUT_S)
+        except UnreachableError as error:
+            return str(error)
+        return ""
+
+    await stage.until("Patroni to hand the role on", missing, SWITCHOVER_TIMEOUT_S, every_s=STATUS_POLL_S)
+    return gone, began
 
 
 async def _ready_standby(stage: Stage) -> str:
