@@ -39,7 +39,7 @@ from tests.integration.orders import order
 from tests.support.cluster import LocalCluster, start_cluster
 
 PRODUCTS = 1_000
-STOCK = 10**9
+STOCK = 10**8
 SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write")
 WITHOUT = ("audit", "worker", "journal")
 ADDRESS = {"name": "Ada", "street": "Weg 1", "postal_code": "10115", "city": "Berlin", "country": "DE"}
