@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.support.postgres import PostgresCluster, Server, postgres_bin, wait_until
@@ -67,7 +68,8 @@ def rewind(old: Server, source: str) -> None:
 
 
 def test_wal_that_only_the_old_primary_has_is_kept(disposable_postgres: PostgresCluster) -> None:
-    """Rewound to a checkpoint that began in a segment which its successor has removed, it streams again."""
+    """Rewound to a checkpoint that began in a segment which its successor has removed, it streams again, also where an
+    attempt failed before."""
     cluster = disposable_postgres
     old, new = cluster.primary, cluster.standby
     with cluster.admin() as admin:
@@ -86,6 +88,8 @@ def test_wal_that_only_the_old_primary_has_is_kept(disposable_postgres: Postgres
                 "CHECKPOINT",
             )
     old.stop()
+    with pytest.raises(RuntimeError):
+        rewind(old, cluster.dsn("postgres", "nowhere", new))
     rewind(old, source)
     assert (old.data / "pg_wal" / first).exists()
     assert not list(old.data.parent.glob("*before-rewind"))

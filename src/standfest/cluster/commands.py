@@ -21,8 +21,6 @@ waiting for its standby when the postmaster was killed goes on as an interactive
 
 _ETCDS = (Kind.ETCD.value, Kind.JOURNAL.value)
 
-_REWIND = ("-m", "standfest.cluster.rewind")
-
 _HELPERS = ("initdb", "pg_basebackup", "pg_ctl", "pg_rewind")
 
 
@@ -43,7 +41,7 @@ def rewind_program(home: NodeHome) -> Path:
 
 def rewind_arguments(postgres_bin: Path) -> list[str]:
     """What follows the interpreter in it; pg_rewind's options follow."""
-    return [*_REWIND, str(postgres_bin / "pg_rewind")]
+    return ["-m", "standfest.cluster.rewind", str(postgres_bin / "pg_rewind")]
 
 
 def program_arguments(home: NodeHome, service: Service) -> list[str]:

@@ -8,13 +8,12 @@ then the server asks its source for ever for WAL that nobody has (src/bin/pg_rew
 Called as pg_rewind by Patroni. Standard library only, as it runs where much may be broken.
 """
 
-import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
@@ -26,8 +25,17 @@ _LABEL_BYTES_MAX = 64 * 1024
 def main(arguments: Sequence[str]) -> int:
     """`PG_REWIND OPTIONS...`: its exit code."""
     data = _target(arguments[1:])
-    with _kept(data) if data else contextlib.nullcontext():
+    if data is None:
         return subprocess.run(arguments, check=False).returncode
+    # Beside the data directory, where pg_rewind would remove it. What is here already is of an attempt that did not end
+    # well, and may have taken away what is needed.
+    kept = data.parent / f".{data.name}-wal-before-rewind"
+    _keep(data / "pg_wal", kept)
+    code = subprocess.run(arguments, check=False).returncode
+    if code == 0 and kept.is_dir():
+        _put_back(data / "pg_wal", kept, data / "backup_label")
+        shutil.rmtree(kept, ignore_errors=True)
+    return code
 
 
 def _target(options: Sequence[str]) -> Path | None:
@@ -35,35 +43,23 @@ def _target(options: Sequence[str]) -> Path | None:
     return Path(options[options.index("-D") + 1]) if "-D" in options[:-1] else None
 
 
-@contextlib.contextmanager
-def _kept(data: Path) -> Iterator[None]:
-    """For the length of the block segments have a second name beside the data directory; then what is needed returns.
-
-    What cannot be kept (another file system) is told, and the rewind goes on as it would without us.
-    """
-    wal, kept = data / "pg_wal", data.parent / f".{data.name}-wal-before-rewind"
-    shutil.rmtree(kept, ignore_errors=True)
+def _keep(wal: Path, kept: Path) -> None:
+    """Give each segment a second name. Where that fails the rewind goes on as it would without us."""
     try:
-        kept.mkdir(mode=0o700)
+        kept.mkdir(mode=0o700, exist_ok=True)
         for segment in wal.iterdir():
-            if _SEGMENT.fullmatch(segment.name):
+            if _SEGMENT.fullmatch(segment.name) and not (kept / segment.name).exists():
                 (kept / segment.name).hardlink_to(segment)
     except OSError as error:
         _tell(f"the WAL in {wal} is not kept: {error}")
-    try:
-        yield
-        _put_back(wal, kept, data / "backup_label")
-    finally:
-        shutil.rmtree(kept, ignore_errors=True)
 
 
 def _put_back(wal: Path, kept: Path, label: Path) -> None:
     """The segments from the one where recovery begins up to the first that is there, on that timeline."""
-    try:
-        with label.open(encoding="utf-8", errors="replace") as file:
-            begins = _BEGINS.search(file.read(_LABEL_BYTES_MAX))
-    except FileNotFoundError:
-        return  # nothing was rewound
+    if not label.exists():
+        return  # nothing had to be rewound
+    with label.open(encoding="utf-8", errors="replace") as file:
+        begins = _BEGINS.search(file.read(_LABEL_BYTES_MAX))
     if begins is None:
         _tell(f"{label} does not say where recovery begins")
         return
