@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -36,29 +36,15 @@ from standfest.domain.products import Product
 from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import receipt_of
 from tests.integration.orders import order
+from tests.support.api import PRODUCT, order_body
 from tests.support.cluster import LocalCluster, start_cluster
 
 PRODUCTS = 1_000
 STOCK = 10**8
 SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write")
 WITHOUT = ("audit", "worker", "journal")
-ADDRESS = {"name": "Ada", "street": "Weg 1", "postal_code": "10115", "city": "Berlin", "country": "DE"}
 WARM_UP_S = 3.0
 GOODS: tuple[Any, ...] = ("Ware", "Goods", "piece", 0, Decimal(1), "standard", True, "tracked", 1)
-
-
-def product(number: int) -> Mapping[str, Any]:
-    """One product."""
-    return {
-        "sku": f"p{number}",
-        "name": {"de": "Ware", "en": "Goods"},
-        "unit": "piece",
-        "unit_decimals": 0,
-        "net_price": "1.00",
-        "tax_class": "standard",
-        "active": True,
-        "stock_policy": "tracked",
-    }
 
 
 async def prepare(doors: list[str], key: str) -> None:
@@ -68,7 +54,7 @@ async def prepare(doors: list[str], key: str) -> None:
             numbers = range(first, first + 500)
             stock = [{"sku": f"p{number}", "on_hand": str(STOCK)} for number in numbers]
             for outcome in (
-                await client.put_products([product(number) for number in numbers]),
+                await client.put_products([{**PRODUCT, "sku": f"p{number}"} for number in numbers]),
                 await client.put_stock(stock),
             ):
                 if not isinstance(outcome, Acknowledged):
@@ -79,8 +65,7 @@ def bodies(seed: int) -> Iterator[bytes]:
     """Orders of three lines."""
     rng = random.Random(seed)
     while True:
-        lines = [{"sku": f"p{number}", "quantity": "1"} for number in rng.sample(range(PRODUCTS), 3)]
-        yield json.dumps({"customer": {"name": "Ada"}, "ship_to": ADDRESS, "currency": "EUR", "lines": lines}).encode()
+        yield json.dumps(order_body(*((f"p{number}", "1") for number in rng.sample(range(PRODUCTS), 3)))).encode()
 
 
 def send(doors: list[str], key: str, clients: int, seconds: float, report: multiprocessing.Queue[int]) -> None:

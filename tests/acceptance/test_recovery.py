@@ -5,16 +5,17 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import pytest
 
 from standfest.clients.attempts import Acknowledged
 from standfest.clients.orders import OrdersClient
+from tests.support.api import PRODUCT, order_body
 from tests.support.cluster import LocalCluster, start_cluster
 
 SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write")
 SKU = "SURVIVES"
+ORDER = order_body((SKU, "1"))
 PLACED = 5
 """Orders of each kind."""
 DRAINED_TIMEOUT_S = 60.0
@@ -33,25 +34,9 @@ def client_of(cluster: LocalCluster, key: str) -> OrdersClient:
     return OrdersClient([f"http://{door.address}:{door.port}" for door in cluster.topology.doors], key)
 
 
-def order() -> Mapping[str, Any]:
-    """An order of one piece."""
-    ship_to = {"name": "Ada", "street": "Weg 1", "postal_code": "10115", "city": "Berlin", "country": "DE"}
-    line = {"sku": SKU, "quantity": "1"}
-    return {"customer": {"name": "Ada"}, "ship_to": ship_to, "currency": "EUR", "lines": [line]}
-
-
 async def prepare(client: OrdersClient) -> None:
     """One product with enough stock."""
-    product = {
-        "sku": SKU,
-        "name": {"de": "Bleibt", "en": "Stays"},
-        "unit": "piece",
-        "unit_decimals": 0,
-        "net_price": "1.00",
-        "tax_class": "standard",
-        "active": True,
-        "stock_policy": "tracked",
-    }
+    product = {**PRODUCT, "sku": SKU}
     assert isinstance(await client.put_products([product]), Acknowledged)
     assert isinstance(await client.put_stock([{"sku": SKU, "on_hand": "100"}]), Acknowledged)
 
@@ -60,7 +45,7 @@ async def place(client: OrdersClient, first: int, count: int, status: int) -> di
     """Places orders one after the other, each answered with `status`; ids by key."""
     ids = {}
     for key in (f"survives-{number}" for number in range(first, first + count)):
-        outcome = await client.place(order(), key)
+        outcome = await client.place(ORDER, key)
         assert isinstance(outcome, Acknowledged)
         assert outcome.status == status, outcome.body
         ids[key] = str(outcome.body["id"])
@@ -74,7 +59,7 @@ async def until_confirmed(client: OrdersClient, ids: Mapping[str, str]) -> None:
         while (status := (await client.order(order_id)).body.get("status")) != "confirmed":
             assert time.monotonic() < deadline, f"{order_id} is {status}"
             await asyncio.sleep(POLL_S)
-        again = await client.place(order(), key)
+        again = await client.place(ORDER, key)
         assert isinstance(again, Acknowledged)
         assert again.body["id"] == order_id
 

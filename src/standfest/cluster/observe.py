@@ -163,12 +163,9 @@ class _Health(msgspec.Struct, frozen=True):
 
 async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
     """An API process that does not say how its dependencies are may be well itself: that is no fault of its own."""
-    try:
-        answer = await asker.ask("GET", f"http://{service.address}/v1/health")
-        health = msgspec.json.decode(answer.body, type=_Health)
-    except (UnreachableError, msgspec.MsgspecError):
-        return
-    heard.dependencies[service.name] = {each.name: each.state for each in health.dependencies}
+    health = await _told(asker, service, "/v1/health", _Health)
+    if health is not None:
+        heard.dependencies[service.name] = {each.name: each.state for each in health.dependencies}
 
 
 class _Audited(msgspec.Struct, frozen=True):
@@ -182,13 +179,19 @@ class _Audited(msgspec.Struct, frozen=True):
 
 async def _ask_audit(asker: Asker, service: Service, heard: _Heard) -> None:
     """An audit that says nothing finds nothing; whether it runs is asked by itself."""
+    audited = await _told(asker, service, "/v1/audit", _Audited)
+    if audited is not None:
+        flaws = msgspec.structs.asdict(audited)
+        heard.findings[service.name] = {flaw: count for flaw, count in flaws.items() if count}
+
+
+async def _told(asker: Asker, service: Service, path: str, kind: type[T]) -> T | None:
+    """What a process says of itself; None where it says nothing that can be read."""
     try:
-        answer = await asker.ask("GET", f"http://{service.address}/v1/audit")
-        audited = msgspec.json.decode(answer.body, type=_Audited)
+        answer = await asker.ask("GET", f"http://{service.address}{path}")
+        return msgspec.json.decode(answer.body, type=kind)
     except (UnreachableError, msgspec.MsgspecError):
-        return
-    flaws = msgspec.structs.asdict(audited)
-    heard.findings[service.name] = {flaw: count for flaw, count in flaws.items() if count}
+        return None
 
 
 def _seen_node(
