@@ -45,7 +45,7 @@ def supervisord(node_name: str, topology: Topology = LOCAL) -> configparser.RawC
 def test_each_node_gets_the_files_of_its_services() -> None:
     """A door's configuration is rendered only where the topology puts a door."""
     etcds, serving = {"etcd.json", "journal.json"}, {"api.toml", "worker.toml", "audit.toml"}
-    common = {"supervisord.conf", "patroni.json"} | etcds | serving
+    common = {"supervisord.conf", "patroni.json", "pg_rewind"} | etcds | serving
     assert [set(rendered(node.name)) for node in LOCAL.nodes] == [common | {"door.cfg"}, common | {"door.cfg"}, common]
 
 
