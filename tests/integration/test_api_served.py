@@ -11,6 +11,7 @@ import httpx
 import psycopg
 
 from standfest.catalogue.clients import add_client
+from standfest.catalogue.keeping import AGE_INTERVAL_S
 from standfest.catalogue.snapshot_file import SnapshotFile
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import shared_journal
@@ -25,13 +26,13 @@ def new_key(database: TestDatabase) -> str:
 
 
 def until_kept(api: ServedApi, sku: str) -> None:
-    """Waits until the product is in the catalogue on disk."""
+    """Waits until the product is in the catalogue on disk; on a slow disk that takes half a minute."""
 
     def kept() -> bool:
         contents = SnapshotFile(api.snapshot).load()
         return contents is not None and any(product.sku == sku for product in contents.products)
 
-    wait_until(kept, f"{sku} in {api.snapshot}", 15)
+    wait_until(kept, f"{sku} in {api.snapshot}", 2 * AGE_INTERVAL_S)
 
 
 def test_a_served_process_gets_ready_and_ends_on_sigterm(database: TestDatabase, tmp_path: Path) -> None:
