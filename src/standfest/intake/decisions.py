@@ -24,7 +24,7 @@ class _Remembered(msgspec.Struct, frozen=True):
 
 
 def head_columns(decisions: Sequence[Decision]) -> dict[str, list[Any]]:
-    """Parameters of `intake/insert_orders`: the orders as decided at first, which is how nearly all of them end."""
+    """Parameters of `intake/claim`: the orders as decided at first, which is how nearly all of them end."""
     orders = [decision.order for decision in decisions]
     return {
         "order_id": [order.order_id for order in orders],
@@ -45,7 +45,7 @@ def head_columns(decisions: Sequence[Decision]) -> dict[str, list[Any]]:
 
 
 def decision_columns(decisions: Sequence[Decision]) -> dict[str, list[Any]]:
-    """Parameters of `intake/write_decisions`: lines with what is reserved, and each order's first event."""
+    """Parameters of `intake/write`: lines with what is reserved, and each order's first event."""
     lines = [(decision.order.order_id, line) for decision in decisions for line in decision.order.lines]
     events = [placement_event(decision) for decision in decisions]
     return {

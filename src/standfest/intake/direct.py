@@ -3,22 +3,20 @@
 The transaction, in this order and always (protocol, "Two paths"):
 
 1. the barrier: WAL is written even when every order of the batch is a repeat, so the commit waits;
-2. the orders' identities, claimed in ascending (client, key);
-3. a savepoint; lines, stock, events and changes, stock locked in ascending product;
-4. who holds the keys, read by a statement younger than the claims;
-5. where something was short: back to the savepoint, a decision order by order in pure code, and 3 again;
-6. the stored orders of repeats, and the commit.
+2. in one statement the orders' identities, claimed in ascending (client, key), then lines, stock, events and changes,
+   stock locked in ascending product;
+3. where something was short: back to the beginning; the identities alone, the stock locked, a decision order by order
+   in pure code, and what was decided is written;
+4. where not all were claimed: who holds the keys, read by a younger statement, and their stored orders;
+5. the commit.
 
-Locks are always taken in the order keys, then stock: going back to the savepoint frees stock and keeps
-keys, so two batches never wait for each other in a circle.
+Locks are always taken in the order keys, then stock, so two batches never wait for each other in a circle.
 """
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 
 from standfest.domain.events import OrderEvent
 from standfest.domain.lifecycle import State
@@ -28,12 +26,11 @@ from standfest.errors import StandfestError
 from standfest.intake.decisions import decision_columns, head_columns, remembered
 from standfest.intake.errors import KeyReused
 from standfest.storage.connection import Connection
-from standfest.storage.database import Database, commit
+from standfest.storage.database import Cursor, Database, commit
 from standfest.storage.deadline import Deadline
 from standfest.storage.orders import read_events, read_orders
 from standfest.storage.statements import statement
 
-_Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 _Key = tuple[UUID, str]
 
 
@@ -75,8 +72,11 @@ async def place(
         OutcomeUnknown: each of them may have been placed.
     """
     async with database.connection(deadline, silence_max_s) as connection:
-        outcomes = await _carry_out(connection, orders, [in_full(order) for order in orders])
-        await commit(connection, deadline)
+        barrier, outcomes = await _in_full(connection, [in_full(order) for order in orders])
+        if outcomes is None:
+            await connection.execute("ROLLBACK")
+            barrier, outcomes = await _one_by_one(connection, orders)
+        await commit(connection, deadline, barrier)
     return outcomes
 
 
@@ -87,29 +87,55 @@ async def place_aside(database: Database, decisions: Sequence[Decision], deadlin
         DatabaseUnavailable, OutcomeUnknown: as `place`.
     """
     async with database.connection(deadline) as connection:
-        outcomes = await _carry_out(connection, [decision.order for decision in decisions], decisions)
-        if any(isinstance(outcome, KeyReused) for outcome in outcomes):
+        barrier, outcomes = await _in_full(connection, decisions)
+        if outcomes is None or any(isinstance(outcome, KeyReused) for outcome in outcomes):
             raise StatementBroken(
                 "the key of an order in conflict is held by another: only this product makes such keys"
             )
-        await commit(connection, deadline)
+        await commit(connection, deadline, barrier)
 
 
-async def _carry_out(connection: Connection, orders: Sequence[Order], wanted: Sequence[Decision]) -> list[Outcome]:
-    decisions = {decision.order.order_id: decision for decision in wanted}
+async def _in_full(connection: Connection, decisions: Sequence[Decision]) -> tuple[Cursor, list[Outcome] | None]:
+    """Claims and writes all at once, as nearly all orders end; no outcomes where something was short."""
+    columns = head_columns(decisions) | decision_columns(decisions)
     async with connection.pipeline():
         await connection.execute("BEGIN")
-        await connection.execute(statement("barrier"))
-        claimed = await connection.execute(statement("intake/insert_orders"), head_columns(wanted))
-        await connection.execute("SAVEPOINT claimed")
-        written = await _write(connection, wanted)
-        holders = await _find_holders(connection, orders)
-        mine = {row[0] for row in await claimed.fetchall()}
-        everything_was_there = await _everything_was_there(written)
-    if not everything_was_there:
-        decisions |= await _allocate(connection, [order for order in orders if order.order_id in mine])
-    stored = await _read_repeats(connection, orders, mine, await _holders(holders))
-    return [_placed(decisions[order.order_id]) if order.order_id in mine else stored[_key(order)] for order in orders]
+        barrier = await connection.execute(statement("barrier"))
+        written = await connection.execute(statement("intake/claim", "intake/write"), columns)
+    claimed = await _claimed(written)
+    if claimed is None:
+        return barrier, None
+    if claimed == len(decisions):
+        return barrier, [_placed(decision) for decision in decisions]
+    return barrier, await _with_repeats(connection, decisions)
+
+
+async def _one_by_one(connection: Connection, orders: Sequence[Order]) -> tuple[Cursor, list[Outcome]]:
+    """Claims, decides order by order with the stock locked, and writes what was decided."""
+    async with connection.pipeline():
+        await connection.execute("BEGIN")
+        barrier = await connection.execute(statement("barrier"))
+        heads = head_columns([in_full(order) for order in orders])
+        cursor = await connection.execute(statement("intake/claim", "intake/claimed_ids"), heads)
+    mine = {order_id for (order_id,) in await cursor.fetchall()}
+    claimed = [order for order in orders if order.order_id in mine]
+    products = sorted({line.product_id for order in claimed for line in order.lines})
+    locked = await connection.execute(statement("intake/lock_stock"), {"product_id": products})
+    available: dict[int, int] = dict(await locked.fetchall())
+    decisions = allocate(claimed, available)
+    other = [decision.order for decision in decisions if decision.order.status != "confirmed"]
+    async with connection.pipeline():
+        columns = decision_columns(decisions)
+        written = await connection.execute(statement("intake/claimed_before", "intake/write"), columns)
+        await connection.execute(
+            statement("intake/set_status"),
+            {"order_id": [order.order_id for order in other], "status": [order.status for order in other]},
+        )
+    if await _claimed(written) != len(claimed):
+        raise StatementBroken("stock that was locked and counted was not there; report this with the log")
+    decided = {decision.order.order_id: decision for decision in decisions}
+    whole = [decided.get(order.order_id) or Decision(order) for order in orders]
+    return barrier, await _with_repeats(connection, whole)
 
 
 def _placed(decision: Decision) -> Placement:
@@ -117,44 +143,30 @@ def _placed(decision: Decision) -> Placement:
     return Placement(order, False, order.status, order.content_hash, decision.shortages)
 
 
-async def _allocate(connection: Connection, orders: Sequence[Order]) -> dict[UUID, Decision]:
-    """Decides on claimed orders one by one with their stock locked, and writes what was decided."""
-    products = sorted({line.product_id for order in orders for line in order.lines})
-    await connection.execute("ROLLBACK TO SAVEPOINT claimed")
-    locked = await connection.execute(statement("intake/lock_stock"), {"product_id": products})
-    available: dict[int, int] = dict(await locked.fetchall())
-    decisions = {decision.order.order_id: decision for decision in allocate(orders, available)}
-    other = [decision.order for decision in decisions.values() if decision.order.status != "confirmed"]
-    async with connection.pipeline():
-        written = await _write(connection, list(decisions.values()))
-        await connection.execute(
-            statement("intake/set_status"),
-            {"order_id": [order.order_id for order in other], "status": [order.status for order in other]},
-        )
-        if not await _everything_was_there(written):
-            raise StatementBroken("stock that was locked and counted was not there; report this with the log")
-    return decisions
+async def _claimed(written: Cursor) -> int | None:
+    """How many orders were claimed and written; None where something was short."""
+    ((claimed, demanded, taken),) = await written.fetchall()
+    return int(claimed) if demanded == taken else None
 
 
-async def _write(connection: Connection, decisions: Sequence[Decision]) -> _Cursor:
-    return await connection.execute(statement("intake/write_decisions"), decision_columns(decisions))
-
-
-async def _everything_was_there(written: _Cursor) -> bool:
-    row = await written.fetchone()
-    return row is not None and row[0] == row[1]
-
-
-async def _find_holders(connection: Connection, orders: Sequence[Order]) -> _Cursor:
+async def _with_repeats(connection: Connection, decisions: Sequence[Decision]) -> list[Outcome]:
+    """The outcomes where not all orders were claimed: for the others, what is stored."""
+    orders = [decision.order for decision in decisions]
     keys = {
         "client_id": [order.client_id for order in orders],
         "idempotency_key": [order.idempotency_key for order in orders],
     }
-    return await connection.execute(statement("intake/find_claims"), keys)
-
-
-async def _holders(found: _Cursor) -> dict[_Key, UUID]:
-    return {(client_id, key): order_id for client_id, key, order_id in await found.fetchall()}
+    cursor = await connection.execute(statement("intake/find_claims"), keys)
+    holders: dict[_Key, UUID] = {}
+    mine = set()
+    for client_id, key, order_id, is_mine in await cursor.fetchall():
+        holders[client_id, key] = order_id
+        if is_mine:
+            mine.add(order_id)
+    stored = await _read_repeats(connection, orders, mine, holders)
+    return [
+        _placed(decision) if decision.order.order_id in mine else stored[_key(decision.order)] for decision in decisions
+    ]
 
 
 async def _read_repeats(

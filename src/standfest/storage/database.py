@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 import psycopg
@@ -27,6 +28,8 @@ _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lo
 
 
 _OF_THE_DATA = ("21", "22", "23", "44", "54")  # what was sent is wrong: other data would have been written
+
+Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
 _log = structlog.get_logger(__name__)
 
@@ -85,8 +88,8 @@ class Database:
         async with self.connection(deadline) as connection:
             await connection.execute("BEGIN")
             yield connection
-            await connection.execute(statement("barrier"))
-            await commit(connection, deadline)
+            barrier = await connection.execute(statement("barrier"))
+            await commit(connection, deadline, barrier)
 
     @contextlib.asynccontextmanager
     async def connection(self, deadline: Deadline, silence_max_s: float | None = None) -> AsyncIterator[Connection]:
@@ -211,14 +214,16 @@ class Database:
             alarm.cancel()
 
 
-async def commit(connection: Connection, deadline: Deadline) -> None:
-    """Commits a transaction that has emitted the barrier, and makes sure that a named standby has it.
+async def commit(connection: Connection, deadline: Deadline, barrier: Cursor) -> None:
+    """Commits a transaction, and makes sure that a named standby has it.
+
+    `barrier`: what the statement of this name was answered in the transaction.
 
     Raises:
         DatabaseUnavailable: nothing was sent; the caller's transaction is still open and will be rolled back.
         OutcomeUnknown: the commit was sent, and no durable yes came back.
     """
-    await require_named_standby(connection)
+    await _require_named_standby(barrier)
     if deadline.passed:
         raise DatabaseUnavailable("the deadline passed before the commit was sent")
     connection.sync_wait_cut_short = connection.committed_durably = False
@@ -236,7 +241,7 @@ async def commit(connection: Connection, deadline: Deadline) -> None:
     connection.committed_durably = True
 
 
-async def require_named_standby(connection: Connection) -> None:
+async def _require_named_standby(barrier: Cursor) -> None:
     """Refuses to go on where commits do not wait for a standby that is named, or nobody is there to answer them.
 
     A commit that nobody answers cannot be taken back: its back end waits on after it was abandoned.
@@ -244,15 +249,14 @@ async def require_named_standby(connection: Connection) -> None:
     Raises:
         NoStandby: `synchronous_standby_names` is empty or `*`, or nobody receives WAL.
     """
-    cursor = await connection.execute(statement("durability"))
-    row = await cursor.fetchone()
-    if row is None or not names_a_standby(row[0]):
+    row = await barrier.fetchone()
+    if row is None or not names_a_standby(row[1]):
         raise NoStandby(_NO_NAME)
-    if not row[1]:
+    if not row[2]:
         raise NoStandby("no standby is connected: a commit would be answered by nobody")
 
 
-async def _check_names(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> None:
+async def _check_names(cursor: Cursor) -> None:
     row = await cursor.fetchone()
     if row is None or not names_a_standby(str(row[0])):
         raise NoStandby(_NO_NAME)

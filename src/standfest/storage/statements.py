@@ -5,6 +5,7 @@ from importlib.resources import files
 
 
 @cache
-def statement(name: str) -> bytes:
-    """The text of `sql/<name>.sql`, e.g. `statement("intake/insert_orders")`."""
-    return files(__package__).joinpath("sql", *f"{name}.sql".split("/")).read_bytes()
+def statement(*names: str) -> bytes:
+    """The text of `sql/<name>.sql`, e.g. `statement("barrier")`; of several names the texts, one behind the other."""
+    folder = files(__package__) / "sql"
+    return b"".join(folder.joinpath(*f"{name}.sql".split("/")).read_bytes() for name in names)

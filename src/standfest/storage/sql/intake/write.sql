@@ -1,19 +1,8 @@
--- Writes what was decided on the orders that this transaction claimed: lines, stock, events, changes.
--- Orders that were there before are left alone, whatever is given for them: a row claimed before the
--- savepoint carries the transaction's own id in xmin, until it is updated behind the savepoint. Stock rows are locked in
--- ascending product_id by everybody; a row is taken from only where enough is free. Where demanded and
--- taken differ, something was short: the caller goes back to its savepoint.
-WITH claimed AS MATERIALIZED (
-    SELECT
-        orders.id,
-        orders.order_id,
-        orders.client_id
-    FROM unnest(%(order_id)s::uuid []) AS wanted (order_id)
-    INNER JOIN orders ON wanted.order_id = orders.order_id
-    WHERE orders.xmin = pg_current_xact_id()::xid
-),
-
-new_line AS MATERIALIZED (
+-- What is written of the orders in `claimed`, which the statement begins with: lines, stock, events, changes. Orders that
+-- are not in it are left alone, whatever is given for them. Stock rows are locked in ascending product_id by everybody,
+-- after all orders are claimed (what is demanded of a product is known only then); a row is taken from only where enough
+-- is free. Where demanded and taken differ, something was short, and nothing of it may be committed.
+, new_line AS MATERIALIZED (
     SELECT
         claimed.id AS order_ref,
         line.*
@@ -95,5 +84,6 @@ written_change AS (
 )
 
 SELECT
+    (SELECT count(*) FROM claimed) AS claimed,
     (SELECT count(*) FROM demand) AS demanded,
     (SELECT count(*) FROM taken) AS taken
