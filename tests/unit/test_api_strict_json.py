@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from standfest.domain.faults import Invalid
-from standfest.interfaces.api.strict_json import MAX_DEPTH, parse, pointer
+from standfest.interfaces.api.strict_json import MAX_DEPTH, parse, parse_thoroughly, pointer
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.recursive(
@@ -45,6 +46,33 @@ def test_any_bytes_are_a_value_or_a_fault(raw: bytes) -> None:
 def test_text_that_looks_like_json_is_a_value_or_a_fault(text: str) -> None:
     """The same for text of JSON's own characters, where the parser gets further."""
     test_any_bytes_are_a_value_or_a_fault.hypothesis.inner_test(text.encode())  # type: ignore[attr-defined]
+
+
+def _members(names: list[str]) -> bytes:
+    return b"{" + ",".join(f'"{name}":"{name}"' for name in names).encode() + b"}"
+
+
+MEMBER_NAMES = st.sampled_from(["a", "b", ":", "\\u0061", "\\ud800"])
+
+
+@given(
+    st.binary(max_size=50)
+    | st.text(alphabet='{}[]",:\\u0dD8e+-.19 an', max_size=40).map(str.encode)
+    | VALUES.map(lambda value: json.dumps(value).encode())
+    | st.lists(MEMBER_NAMES, max_size=4).map(_members)
+)
+@example(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+@example(b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1))
+def test_the_quick_way_says_what_the_thorough_one_says(raw: bytes) -> None:
+    """Whatever is read without a closer look is what a closer look finds."""
+
+    def said(read: Callable[[bytes], Any]) -> str:
+        try:
+            return repr(read(raw))
+        except Invalid as fault:
+            return repr(fault.faults)
+
+    assert said(parse) == said(parse_thoroughly)
 
 
 @pytest.mark.parametrize(

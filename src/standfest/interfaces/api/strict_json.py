@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+import msgspec
+
 from standfest.domain.faults import Fault, Invalid
 
 MAX_DEPTH = 32
@@ -22,6 +24,12 @@ MAX_NUMBER_CHARACTERS = 32
 
 Path = tuple[str | int, ...]
 
+_decode = msgspec.json.Decoder().decode
+
+
+class _NotPlain(Exception):
+    """It takes a closer look to say whether a document is sound."""
+
 
 def parse(raw: bytes) -> Any:
     """The value of a JSON document, made of dict, list, str, int, float, bool and None.
@@ -29,6 +37,46 @@ def parse(raw: bytes) -> Any:
     Raises:
         Invalid: with a pointer to the fault, or to the whole document where it cannot be read.
     """
+    try:
+        return _parse_plain(raw)
+    except _NotPlain:
+        return parse_thoroughly(raw)
+
+
+def _parse_plain(raw: bytes) -> Any:
+    """The value of a document that is soon seen to be sound: no numbers, and as many colons as members in the end.
+
+    (So no colon stands in a text, and no member twice.) It takes a tenth of the time, and nearly all orders are so.
+    """
+    if _count_marks(raw) > MAX_MARKS:
+        raise _NotPlain
+    try:
+        value = _decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise _NotPlain from error
+    if _members([value], MAX_DEPTH + 1) != raw.count(b":"):
+        raise _NotPlain
+    return value
+
+
+def _members(node: Any, levels: int) -> int:
+    """How many members there are in and below an object or array of at most so many levels."""
+    if levels == 0:
+        raise _NotPlain
+    count, children = 0, node
+    if isinstance(node, dict):
+        count, children = len(node), list(node.values())
+    for child in children:
+        kind = type(child)
+        if kind is dict or kind is list:
+            count += _members(child, levels - 1)
+        elif kind is int or kind is float:
+            raise _NotPlain
+    return count
+
+
+def parse_thoroughly(raw: bytes) -> Any:
+    """The same, for whatever document; what is wrong is found and named here."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
