@@ -98,7 +98,7 @@ def test_who_sells_where_to_whom_decides_on_the_tax(
     seller: str, destination: str, business: bool, tax_class: str, rule: TaxRule
 ) -> None:
     """At home, to consumers and businesses elsewhere in the EU, and out of it."""
-    assert tax_rule(seller, destination, business, tax_class) == rule  # type: ignore[arg-type]  # a table of text
+    assert tax_rule(seller, destination, business, tax_class) == rule
 
 
 @given(st.integers(0, 10**9), st.integers(0, 3), st.decimals(0, 99_999, places=4))

@@ -8,6 +8,7 @@ from stdnum.iso7064 import mod_37_36
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Base 32 without the look-alikes I, L, O and U (Crockford's alphabet)."""
 
+_PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
 _GROUP = 4
 _DIGITS = 12  # 60 bits
 _VERSION = 8  # RFC 9562: a custom, here name-based with SHA-256 (its appendix B.2)
@@ -30,9 +31,9 @@ def order_number(identifier: UUID) -> str:
     """The order number people read out: the id's first 60 free bits and a check character, `XXXX-XXXX-XXXX-X`."""
     high = identifier.int >> 64
     bits = (high >> 16 << 12) | (high & 0xFFF)
-    digits = "".join(ALPHABET[(bits >> 5 * place) & 31] for place in reversed(range(_DIGITS)))
-    whole = digits + mod_37_36.calc_check_digit(digits, ALPHABET)
-    return "-".join(whole[start : start + _GROUP] for start in range(0, len(whole), _GROUP))
+    digits = "".join([_PAIRS[bits >> shift & 1023] for shift in (50, 40, 30, 20, 10, 0)])
+    check = mod_37_36.calc_check_digit(digits, ALPHABET)
+    return f"{digits[:_GROUP]}-{digits[_GROUP:-_GROUP]}-{digits[-_GROUP:]}-{check}"
 
 
 def order_id_range(number: str) -> tuple[UUID, UUID] | None:

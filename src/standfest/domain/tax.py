@@ -9,6 +9,7 @@ leave the EU an export (article 146).
 
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -76,6 +77,7 @@ class TaxGroup(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
+@lru_cache(maxsize=4096)
 def tax_rule(seller: str, destination: str, business: bool, tax_class: TaxClass) -> TaxRule:
     """The rule for goods that a merchant in country `seller` sends to country `destination`.
 

@@ -133,7 +133,7 @@ def order_answer(order: Order, receipt: Receipt | None = None) -> OrderAnswer:
     agreed = order.agreed
     return OrderAnswer(
         id=order.order_id,
-        number=order_number(order.order_id),
+        number=receipt.number if receipt else order_number(order.order_id),
         status=order.status,
         version=order.version,
         accepted_at=order.accepted_at,

@@ -109,14 +109,9 @@ class Edge:
         handler = scope.get("route_handler")
         operation = operation_of(handler) if handler is not None else None
         name = operation.id if operation else "none"
-        self._metrics.requests.labels(name, status).inc()
-        self._metrics.seconds.labels(name).observe(seconds)
-        _log.log(_level(status), "request", operation=name, status=status, ms=round(seconds * 1000, 1))
-
-
-def _level(status: int) -> int:
-    """Failures are warnings; the rest is for who looks closely."""
-    return 30 if status >= 500 else 10
+        self._metrics.count_request(name, status, seconds)
+        if status >= 500:
+            _log.warning("request", operation=name, status=status, ms=round(seconds * 1000, 1))
 
 
 def _identify(scope: Scope) -> None:
