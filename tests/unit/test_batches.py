@@ -71,6 +71,19 @@ async def test_the_first_leaves_alone_and_what_comes_meanwhile_leaves_together()
     assert batches.under_way == 0
 
 
+async def test_one_clients_many_orders_keep_no_other_client_waiting() -> None:
+    """Clients take turns: another client's first order is in the next batch, however many wait before it."""
+    way = Way()
+    batches = batches_on(way)
+    for key in "abcdefgh":
+        batches.board(wanted(key), Deadline.after(5))
+    other = batches.board(msgspec.structs.replace(wanted("other"), client_id=uuid4()), Deadline.after(5))
+    await asyncio.sleep(0)
+    way.open.set()
+    await other.answer
+    assert way.flights[1] == ["b", "other", "c"]
+
+
 async def test_the_same_order_twice_is_one_passenger() -> None:
     """A twin shares the attempt that is under way, and the later of the two deadlines."""
     way = Way()

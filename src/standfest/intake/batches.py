@@ -1,5 +1,7 @@
 """Orders that arrive together travel together: bounded batches, few in the air, nobody waits for a fuller one.
 
+Clients take turns: one that sends much does not keep the others waiting.
+
 A batch leaves at once while fewer than `flights_max` are in the air and the one before left a while ago, so a lonely
 order is never kept waiting; what arrives meanwhile is the next batch. One order cannot fail its neighbours: a batch
 that fails for a reason which is not everybody's is halved until the order alone is left with its own failure.
@@ -7,12 +9,12 @@ that fails for a reason which is not everybody's is halved until the order alone
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
 
 from standfest.domain.orders import Order
+from standfest.intake.turns import Turns
 from standfest.storage.deadline import Deadline
 
 Answer = TypeVar("Answer")
@@ -57,9 +59,9 @@ class Batches(Generic[Answer]):
         Args:
             send: carries one batch.
             everybodys: failures that are those of the way itself; nobody would fare better alone.
-            weigh: bytes of an order, as it travels.
+            weigh: how heavy an order is, as it travels: in bytes, lines, whatever the way is bounded by.
             orders_max: in one batch.
-            weight_max: bytes of one batch; a single order may be heavier.
+            weight_max: of one batch; a single order may be heavier.
             flights_max: batches in the air at once.
             spacing_s: seconds between two departures, at least.
         """
@@ -72,7 +74,7 @@ class Batches(Generic[Answer]):
         self._spacing_s = spacing_s
         self._departed_at = 0.0
         self._departing: asyncio.TimerHandle | None = None
-        self._waiting: deque[Passenger[Answer]] = deque()
+        self._waiting: Turns[Passenger[Answer]] = Turns()
         self._flights: set[asyncio.Task[None]] = set()
         self._under_way: dict[UUID, Passenger[Answer]] = {}
 
@@ -88,7 +90,7 @@ class Batches(Generic[Answer]):
             passenger = Passenger(order, deadline)
             self._under_way[order.order_id] = passenger
             passenger.answer.add_done_callback(lambda _: self._arrived(order.order_id))
-            self._waiting.append(passenger)
+            self._waiting.append(order.client_id, passenger)
             if self._departing is None:
                 self._depart()
         elif deadline.remaining_s > passenger.deadline.remaining_s:
@@ -135,7 +137,7 @@ class Batches(Generic[Answer]):
         keys = set()
         weight = 0
         while self._waiting and len(batch) < self._orders_max:
-            passenger = self._waiting.popleft()
+            passenger = self._waiting.take()
             if passenger.answer.done() or passenger.deadline.passed:
                 continue  # who waited has gone, or goes now: nothing was sent
             order = passenger.order
@@ -149,7 +151,8 @@ class Batches(Generic[Answer]):
                 break
             keys.add(key)
             batch.append(passenger)
-        self._waiting.extendleft(reversed(left))
+        for passenger in reversed(left):
+            self._waiting.put_back(passenger.order.client_id, passenger)
         return batch
 
     async def _fly(self, batch: list[Passenger[Answer]]) -> None:

@@ -40,6 +40,8 @@ DIRECT_SILENCE_S = 0.3
 """A direct attempt is given up after so long without a durable commit in this process."""
 DIRECT_MAX_S = 1.0
 """A direct attempt is given up after so long whatever else is committed."""
+DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 128, 4_096
+"""In one batch; with every text as long as it may be, so many lines are 20 MiB."""
 DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
 JOURNAL_FLIGHTS = 2
@@ -85,9 +87,9 @@ class Intake:
         self._direct: Batches[Outcome] = Batches(
             self._fly_direct,
             everybodys=(DatabaseUnavailable, OutcomeUnknown),
-            weigh=entry_bytes,
-            orders_max=128,
-            weight_max=4 * ENTRY_BYTES_MAX,
+            weigh=lambda order: len(order.lines),
+            orders_max=DIRECT_ORDERS_MAX,
+            weight_max=DIRECT_LINES_MAX,
             flights_max=DIRECT_FLIGHTS,
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
