@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "standfest.cli.replay:replay",
     "demo": "standfest.cli.demo:demo",
     "drill": "standfest.cli.drill:drill",
+    "bench": "standfest.cli.bench:bench",
     "audit": "standfest.cli.audit:audit",
     "receipt": "standfest.cli.receipt:receipt",
     "serve": "standfest.cli.serve:serve",

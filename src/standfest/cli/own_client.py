@@ -21,6 +21,7 @@ from standfest.cli.owner import owner_connection
 from standfest.cluster.home import write_private
 from standfest.errors import StandfestError
 
+BENCH = "standfest-bench"
 DEMO = "standfest-demo"
 DRILL = "standfest-drill"
 REPLAY = "standfest-replay"

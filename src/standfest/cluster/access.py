@@ -35,6 +35,11 @@ def owner_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
     return DatabaseAccess(database_hosts(topology), DATABASE, OWNER_ROLE, secrets.password("postgres-owner"))
 
 
+def app_access(topology: Topology, secrets: Secrets) -> DatabaseAccess:
+    """Access of the role of API processes and workers."""
+    return DatabaseAccess(database_hosts(topology), DATABASE, APP_ROLE, secrets.password("postgres-app"))
+
+
 def database_hosts(topology: Topology) -> tuple[str, ...]:
     """`host:port` of every PostgreSQL server, primary or not: whoever connects looks for the primary itself."""
     return tuple(f"{node.address}:{topology.ports.postgres}" for node in topology.nodes)

@@ -1,0 +1,146 @@
+"""`standfest bench`: how much the cluster takes, beside what its databases take of the same rows alone."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from standfest.cli.grounds import isolated, new_run, start_guard
+from standfest.cli.output import as_json, print_json
+from standfest.cli.own_client import BENCH
+from standfest.cli.schema import conninfo
+from standfest.cluster.access import app_access
+from standfest.cluster.home import Home
+from standfest.errors import StandfestError
+from standfest.scaling.bench import growth, hot, journal, orders, overload
+from standfest.scaling.bench.figures import Document, Result, number
+from standfest.scaling.bench.rounds import Plan
+from standfest.scaling.bench.target import Target, prepare
+from standfest.scaling.bench.versions import versions
+
+Bench = Callable[[Target, Plan], Awaitable[Result]]
+
+BENCHES: Mapping[str, Bench] = {
+    "orders": orders.run,
+    "hot": hot.run,
+    "journal": journal.run,
+    "overload": overload.run,
+    "reads": growth.reads,
+}
+"""Those that `all` carries out, before `growth`, after which there are too many orders for the others."""
+
+
+class BenchInterrupted(StandfestError):
+    """The command was told to end."""
+
+    exit_code = 128 + signal.SIGTERM
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  standfest bench orders
+  standfest bench all --json > results.json
+  standfest bench growth --orders 1000000"""
+)
+@click.argument("names", metavar="NAME...|all", nargs=-1, required=True, type=click.Choice([*BENCHES, "growth", "all"]))
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=10,
+    show_default=True,
+    help="How long each load lasts, in each round.",
+)
+@click.option(
+    "--clients", type=click.IntRange(1, 1000), default=128, show_default=True, help="Connections that send orders."
+)
+@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="How often all is repeated.")
+@click.option(
+    "--orders",
+    "many",
+    type=click.IntRange(20_000, 100_000_000),
+    default=5_000_000,
+    show_default=True,
+    help="How many orders `growth` measures among (about 2.5 kB each, on each node).",
+)
+@as_json
+def bench(names: tuple[str, ...], seconds: float, clients: int, rounds: int, many: int, as_json: bool) -> None:
+    """Measure on a cluster of its own, durable as always: orders, hot, journal, overload, reads, growth, or all.
+
+    Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
+    that is missed does not fail the command: exit code 1 means that what was measured is worth nothing.
+    """
+    wanted = [*BENCHES, "growth"] if "all" in names else list(names)
+    console = Console(stderr=True)
+    plan = Plan(
+        run=f"bench-{new_run()[-4:]}",
+        seconds=seconds,
+        clients=clients,
+        rounds=rounds,
+        tell=lambda what: console.print(what, highlight=False, markup=False, soft_wrap=True),
+    )
+    try:
+        told = asyncio.run(_run(wanted, plan, many))
+    except asyncio.CancelledError:
+        raise BenchInterrupted("interrupted; the cluster that was measured is gone") from None
+    if as_json:
+        print_json(told)
+    else:
+        _show(Console(), told)
+
+
+async def _run(names: list[str], plan: Plan, many: int) -> Document:
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    home = Home.default()
+    home.create()
+    benches: dict[str, Bench] = {**BENCHES, "growth": partial(growth.growth, many=many)}
+    told = []
+    with start_guard(home) as guard:
+        async with isolated(home, guard, None, BENCH) as grounds:
+            plan.tell("putting products and stock")
+            pgbench = grounds.binaries.postgres_bin / "pgbench"
+            app = conninfo(app_access(grounds.cluster.topology, grounds.cluster.secrets))
+            target = await prepare(grounds.cluster, pgbench, app, grounds.conninfo, grounds.client, grounds.key)
+            for name in names:
+                told.append((await benches[name](target, plan)).document())
+            parts = await versions(grounds.binaries)
+    measured = {"seconds": plan.seconds, "clients": plan.clients, "rounds": plan.rounds}
+    return {"measured": measured, "versions": parts, "benches": told}
+
+
+def _show(console: Console, told: Document) -> None:
+    for each in told["benches"]:
+        _show_figures(console, each)
+        if each["parts"]:
+            _show_parts(console, each["parts"])
+    console.print("; ".join(f"{name} {version}" for name, version in told["versions"].items()), highlight=False)
+
+
+def _show_figures(console: Console, each: Document) -> None:
+    table = Table(title=each["name"], title_justify="left", box=None, pad_edge=False)
+    table.add_column("")
+    for column in ("goal", "figure", "least", "most"):
+        table.add_column(column, justify="right")
+    for figure in each["figures"]:
+        values = [number(figure[name]) for name in ("median", "min", "max")]
+        table.add_row(figure["what"], figure["goal"], *values, style=None if figure["reached"] else "red")
+    if each["figures"]:
+        table.add_section()
+    for what, values_of in each["rates"].items():
+        table.add_row(what, "", *(number(values_of[name]) for name in ("median", "min", "max")), style="dim")
+    console.print(table)
+
+
+def _show_parts(console: Console, parts: Document) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("part", "ms of processor time an order", "MiB"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part, used in sorted(parts.items(), key=lambda item: -item[1]["ms_an_order"]):
+        table.add_row(part, f"{used['ms_an_order']:.3f}", number(used["memory_mib"]) if "memory_mib" in used else "")
+    console.print(table)

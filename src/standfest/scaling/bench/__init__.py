@@ -1,0 +1,1 @@
+"""Benchmarks: what the cluster takes, beside what its databases take of the same rows without anything in front."""

@@ -1,0 +1,90 @@
+"""Orders while the database is down, and how fast they come to it afterwards."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from standfest.cluster.inventory import find_service
+from standfest.cluster.takedown import hold_service, release_service
+from standfest.scaling.bench.figures import ACCEPTED, DRAINED, Figure, Result
+from standfest.scaling.bench.rounds import Plan, Rounds
+from standfest.scaling.bench.target import BenchFailed, Target, send
+
+RELEASE_TIMEOUT_S = 90.0
+DRAINED_TIMEOUT_S = 300.0
+_POLL_S = 0.1
+
+
+class _Silent:
+    def doing(self, what: str) -> None:
+        """Says nothing."""
+
+    def done(self, what: str) -> None:
+        """Says nothing."""
+
+
+async def run(target: Target, plan: Plan) -> Result:
+    """Alternates pgbench, the direct path, and the journal. Raises BenchFailed, ReferenceFailed."""
+    rounds = Rounds(target, plan)
+    clients = await rounds.best_clients()
+    for number in range(1, plan.rounds + 1):
+        of = f"(round {number} of {plan.rounds})"
+        plan.tell(f"pgbench with {clients} clients {of}")
+        rounds.note("pgbench, orders/s", (await rounds.reference(clients)).orders_per_s)
+        plan.tell(f"the direct path {of}")
+        rounds.note("direct, orders/s", (await rounds.place(rounds.load(target.apis))).good_per_s)
+        since = await target.last_order()
+        plan.tell(f"stopping the databases {of}")
+        async with _without_database(target):
+            plan.tell(f"orders without a database {of}")
+            sent = await send(rounds.load(target.apis))
+            if set(sent.statuses) != {202}:
+                raise BenchFailed(f"without a database orders were answered otherwise than with 202: {sent.statuses}")
+            rounds.note("accepted, orders/s", sent.good_per_s)
+            rounds.note("accepted, p99 ms", sent.good.p99_ms)
+            plan.tell(f"draining {of}")
+        rounds.note("drained, orders/s", await _drained(target, since, sent.acknowledged))
+    return Result(
+        "journal",
+        (
+            Figure(ACCEPTED, rounds.ratios("accepted, orders/s", "pgbench, orders/s")),
+            Figure(DRAINED, rounds.ratios("drained, orders/s", "direct, orders/s")),
+        ),
+        rounds.rates,
+        {},
+    )
+
+
+@asynccontextmanager
+async def _without_database(target: Target) -> AsyncIterator[None]:
+    """No PostgreSQL runs in the block; at its end all of them are started, and not waited for."""
+    cluster = target.cluster
+    services = [find_service(cluster.topology, f"{node.name}/patroni") for node in cluster.topology.nodes]
+    await asyncio.gather(*(hold_service(cluster, each, crash=True, progress=_Silent()) for each in services))
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(release_service(cluster, each, RELEASE_TIMEOUT_S, _Silent()) for each in services))
+
+
+async def _drained(target: Target, since: int, expected: int) -> float:
+    """Orders a second from the first that is seen in the database until all are there."""
+    deadline = time.monotonic() + DRAINED_TIMEOUT_S
+    first: tuple[float, int] | None = None
+    while time.monotonic() < deadline:
+        try:
+            stored = await target.orders_since(since)
+        except psycopg.OperationalError:
+            stored = 0
+        now = time.monotonic()
+        if first is None and stored:
+            first = now, stored
+        if stored >= expected:
+            if first is None or stored == first[1]:
+                raise BenchFailed("all orders were in the database at the first look: send more (--seconds)")
+            return (stored - first[1]) / (now - first[0])
+        await asyncio.sleep(_POLL_S)
+    raise BenchFailed(f"{expected} orders were accepted and not all came to the database: see `standfest journal`")

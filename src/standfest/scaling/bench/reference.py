@@ -1,0 +1,130 @@
+"""The reference: pgbench writes the rows that the product writes, one prepared statement and transaction an order."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from standfest.errors import StandfestError
+from standfest.scaling.bench.requests import agreed
+
+ENDS_AFTER_S = 30.0
+"""How long pgbench may take beyond the time that it was given."""
+FILL_ORDERS = 10_000
+"""In one transaction."""
+_SCRIPT, _FILL = "reference.sql", "fill.sql"
+
+
+class ReferenceFailed(StandfestError):
+    """pgbench could not write the reference's rows."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What pgbench reached."""
+
+    orders_per_s: float
+    p50_ms: float
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Where pgbench writes, and what it has to know of it."""
+
+    pgbench: Path
+    conninfo: str
+    """libpq's, of the role that the product writes with; holds the password."""
+    owner: str
+    """The same of the role that owns the schema."""
+    client: str
+    """Id of the client whose orders they are."""
+    first_product: int
+    """Id of the first of the benchmarks' products; those of the others follow."""
+
+    async def run(self, run: str, clients: int, seconds: int) -> Reference:
+        """Writes for so many seconds over so many connections. Raises ReferenceFailed."""
+        given = {
+            "client": self.client,
+            "first_product": self.first_product,
+            "run": run,
+            "agreed": json.dumps(agreed(0)),
+        }
+        with (
+            tempfile.TemporaryDirectory(prefix="standfest-bench-") as directory,
+            as_file(files(__package__) / _SCRIPT) as script,
+        ):
+            target, environment = _without_password(self.conninfo, Path(directory))
+            command = [
+                *(str(self.pgbench), "--no-vacuum", "--protocol=prepared", f"--file={script}"),
+                *(f"--client={clients}", f"--jobs={min(clients, 2)}", f"--time={seconds}"),
+                *("--log", f"--log-prefix={directory}/log"),
+                *(f"--define={name}={value}" for name, value in given.items()),
+                target,
+            ]
+            said = await _output(command, environment, seconds + ENDS_AFTER_S)
+            rate = re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)
+            times = list(_times_ms(Path(directory)))
+        if rate is None or not times:
+            raise ReferenceFailed(f"pgbench told no rate: {said.strip()[-500:]}")
+        return Reference(float(rate[1]), round(statistics.median(times), 3))
+
+    async def fill(self, among: int) -> None:
+        """Adds orders until there are `among`, without their taking anything from stock."""
+        text = (files(__package__) / _FILL).read_bytes()
+        async with await psycopg.AsyncConnection.connect(self.owner, autocommit=True) as connection:
+            counting = "SELECT count(*) FROM orders WHERE client_id = %s"
+            ((there,),) = await (await connection.execute(counting, [self.client])).fetchall()
+            given = {"client": self.client, "first_product": self.first_product, "agreed": json.dumps(agreed(0))}
+            while there < among:
+                orders = min(among - there, FILL_ORDERS)
+                await connection.execute(text, given | {"orders": orders})
+                there += orders
+            # Statistics and the visibility map are those of a table that has been so large for a while.
+            await connection.execute("VACUUM (ANALYZE) orders, order_line, order_event, change")
+
+
+def _without_password(conninfo: str, directory: Path) -> tuple[str, dict[str, str]]:
+    """The target for a command line, which everybody may read, and an environment with a file for the password."""
+    part = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
+    file = directory / "pgpass"
+    file.touch(mode=0o600)
+    escaped = part.pop("password").replace("\\", "\\\\").replace(":", "\\:")
+    file.write_text(f"*:*:*:*:{escaped}\n")
+    target = " ".join(f"{name}='{value}'" for name, value in part.items())
+    return target, os.environ | {"PGPASSFILE": str(file)}
+
+
+async def _output(command: Sequence[str], environment: dict[str, str], timeout_s: float) -> str:
+    pgbench = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            said, _ = await pgbench.communicate()
+    except TimeoutError:
+        raise ReferenceFailed(f"pgbench did not end within {timeout_s:.0f} s") from None
+    finally:
+        if pgbench.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                pgbench.kill()
+            await pgbench.wait()
+    if pgbench.returncode:
+        raise ReferenceFailed(f"pgbench ended with {pgbench.returncode}: {said.decode().strip()[-500:]}")
+    return said.decode()
+
+
+def _times_ms(directory: Path) -> Iterator[float]:
+    """The third column of pgbench's logs is a transaction's time in microseconds."""
+    for log in directory.glob("log.*"):
+        for line in log.read_text().splitlines():
+            yield int(line.split()[2]) / 1000
