@@ -49,8 +49,9 @@ def batches_on(way: Way, **limits: float) -> Batches[str]:
         weigh=lambda _: 1,
         orders_max=int(limits.get("orders_max", 3)),
         weight_max=int(limits.get("weight_max", 100)),
-        flights_max=1,
+        flights_max=int(limits.get("flights_max", 1)),
         spacing_s=limits.get("spacing_s", 0.0),
+        alone_at_once=bool(limits.get("alone_at_once", False)),
     )
 
 
@@ -181,3 +182,29 @@ async def test_departures_are_spaced_and_the_first_is_not_kept() -> None:
         await asyncio.sleep(0)
     assert [await passenger.answer for passenger in passengers] == list("abcd")
     assert way.flights == [["a"], ["b", "c", "d"]]
+
+
+async def test_a_second_flight_leaves_after_a_while_and_who_is_alone_at_once() -> None:
+    """While a flight is in the air the next one waits for company; as soon as none is, all that wait leave."""
+    way = Way()
+    batches = batches_on(way, spacing_s=0.05, orders_max=10, flights_max=2, alone_at_once=True)
+    first = batches.board(wanted("a"), Deadline.after(5))
+    others = [batches.board(wanted(key), Deadline.after(5)) for key in "bc"]
+    await asyncio.sleep(0)
+    assert way.flights == [["a"]]
+    way.open.set()
+    assert [await passenger.answer for passenger in (first, *others)] == list("abc")
+    assert way.flights == [["a"], ["b", "c"]]
+
+
+async def test_a_slow_flight_holds_up_the_next_one_no_longer_than_the_space() -> None:
+    """What waits leaves beside a flight that does not land."""
+    way = Way()
+    batches = batches_on(way, spacing_s=0.01, orders_max=10, flights_max=2, alone_at_once=True)
+    passengers = [batches.board(wanted(key), Deadline.after(5)) for key in "abc"]
+    async with asyncio.timeout(5):
+        while len(way.flights) < 2:  # noqa: ASYNC110 - the way has no event for it
+            await asyncio.sleep(0.001)
+    assert way.flights == [["a"], ["b", "c"]]
+    way.open.set()
+    assert [await passenger.answer for passenger in passengers] == list("abc")

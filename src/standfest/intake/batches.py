@@ -2,9 +2,9 @@
 
 Clients take turns: one that sends much does not keep the others waiting.
 
-A batch leaves at once while fewer than `flights_max` are in the air and the one before left a while ago, so a lonely
-order is never kept waiting; what arrives meanwhile is the next batch. One order cannot fail its neighbours: a batch
-that fails for a reason which is not everybody's is halved until the order alone is left with its own failure.
+A batch leaves while fewer than `flights_max` are in the air and the one before left a while ago, so a lonely order is
+never kept waiting; what arrives meanwhile is the next batch. One order cannot fail its neighbours: a batch that fails
+for a reason which is not everybody's is halved until the order alone is left with its own failure.
 """
 
 import asyncio
@@ -54,6 +54,7 @@ class Batches(Generic[Answer]):
         weight_max: int,
         flights_max: int,
         spacing_s: float = 0.0,
+        alone_at_once: bool = False,
     ) -> None:
         """
         Args:
@@ -64,6 +65,7 @@ class Batches(Generic[Answer]):
             weight_max: of one batch; a single order may be heavier.
             flights_max: batches in the air at once.
             spacing_s: seconds between two departures, at least.
+            alone_at_once: who finds nothing in the air leaves at once, however short ago the last departure was.
         """
         self._send = send
         self._everybodys = everybodys
@@ -72,6 +74,7 @@ class Batches(Generic[Answer]):
         self._weight_max = weight_max
         self._flights_max = flights_max
         self._spacing_s = spacing_s
+        self._alone_at_once = alone_at_once
         self._departed_at = 0.0
         self._departing: asyncio.TimerHandle | None = None
         self._waiting: Turns[Passenger[Answer]] = Turns()
@@ -110,7 +113,7 @@ class Batches(Generic[Answer]):
         self._departing = None
         while self._waiting and len(self._flights) < self._flights_max:
             early_s = self._departed_at + self._spacing_s - time.monotonic()
-            if early_s > 0:
+            if early_s > 0 and not (self._alone_at_once and not self._flights):
                 self._departing = asyncio.get_running_loop().call_later(early_s, self._depart)
                 return
             batch = self._next_batch()
@@ -125,6 +128,9 @@ class Batches(Generic[Answer]):
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
+        if self._departing is not None and self._alone_at_once and not self._flights:
+            self._departing.cancel()
+            self._departing = None
         if self._departing is None:
             self._depart()
         if not flight.cancelled():

@@ -44,6 +44,8 @@ DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 128, 4_096
 """In one batch; with every text as long as it may be, so many lines are 20 MiB."""
 DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
+DIRECT_SPACING_S = 0.01
+"""A second one leaves so long after the first: where commits are quick, all that arrives meanwhile shares the next."""
 JOURNAL_FLIGHTS = 2
 """Few, so that what arrives meanwhile shares the next one: a transaction with ten orders costs etcd little more."""
 JOURNAL_SPACING_S = 0.06
@@ -91,6 +93,8 @@ class Intake:
             orders_max=DIRECT_ORDERS_MAX,
             weight_max=DIRECT_LINES_MAX,
             flights_max=DIRECT_FLIGHTS,
+            spacing_s=DIRECT_SPACING_S,
+            alone_at_once=True,
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
             self._fly_journal,

@@ -1,11 +1,10 @@
 """The outermost layer of every request: its id, its place in the log, the bound, the headers, the figures."""
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from uuid import uuid4
 
 import structlog
 
@@ -37,6 +36,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
+_ids = random.Random()
 _log = structlog.get_logger(__name__)
 
 
@@ -122,10 +122,15 @@ def _identify(scope: Scope) -> None:
             request_id = value
         elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
             trace_id = match[1]
-    identifier = request_id.decode() or uuid4().hex
+    identifier = request_id.decode() or _new_id()
     scope["request_id"] = identifier
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=identifier, trace_id=trace_id.decode() or secrets.token_hex(16))
+    structlog.contextvars.bind_contextvars(request_id=identifier, trace_id=trace_id.decode() or _new_id())
+
+
+def _new_id() -> str:
+    """An id for the log, which nobody has to be unable to guess: 32 hexadecimal digits."""
+    return f"{_ids.getrandbits(128):032x}"
 
 
 async def _send_problem(problem: Problem, scope: Scope, send: Send) -> None:

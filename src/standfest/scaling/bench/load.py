@@ -129,9 +129,8 @@ class _Sender:
         self._connecting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Sent:
-        loop = asyncio.get_running_loop()
         addresses = [self._load.addresses[n % len(self._load.addresses)] for n in range(self._load.connections)]
-        self._began = loop.time() + self._load.warm_up_s
+        self._began = time.perf_counter() + self._load.warm_up_s
         self._ends = self._began + self._load.seconds
         async with asyncio.timeout(CONNECT_S + self._load.warm_up_s + self._load.seconds + LAST_ANSWERS_S):
             async with asyncio.TaskGroup() as group:
@@ -139,11 +138,11 @@ class _Sender:
                     group.create_task(self.connect(address))
                 if self._load.rate_per_s is not None:
                     group.create_task(self._arrive(self._load.rate_per_s))
-            await asyncio.sleep(max(self._ends - loop.time(), 0))
-        last = loop.time() + LAST_ANSWERS_S
+            await asyncio.sleep(max(self._ends - time.perf_counter(), 0))
+        last = time.perf_counter() + LAST_ANSWERS_S
         while self._under_way:
             await asyncio.sleep(0.01)
-            if loop.time() > last:
+            if time.perf_counter() > last:
                 break
         return Sent(
             seconds=self._load.seconds,
@@ -158,7 +157,7 @@ class _Sender:
     async def connect(self, address: tuple[str, int]) -> None:
         """Keeps trying until the end."""
         loop = asyncio.get_running_loop()
-        while loop.time() < self._ends:
+        while time.perf_counter() < self._ends:
             try:
                 async with asyncio.timeout(CONNECT_S):
                     await loop.create_connection(lambda: _Connection(self, address), *address)
@@ -168,11 +167,11 @@ class _Sender:
 
     async def _arrive(self, rate_per_s: float) -> None:
         """Lets requests arrive."""
-        loop, rng = asyncio.get_running_loop(), random.Random(self._load.run)
-        due = loop.time()
+        rng = random.Random(self._load.run)
+        due = time.perf_counter()
         while due < self._ends:
-            await asyncio.sleep(max(due - loop.time(), 0))
-            while due <= loop.time() and due < self._ends:
+            await asyncio.sleep(max(due - time.perf_counter(), 0))
+            while due <= time.perf_counter() and due < self._ends:
                 if self._idle:
                     self._send(self._idle.pop(), due)
                 elif len(self._waiting) < WAITING_MAX:
@@ -183,7 +182,7 @@ class _Sender:
 
     def free(self, connection: _Connection) -> None:
         """A connection has nothing to do."""
-        now = connection.loop.time()
+        now = time.perf_counter()
         if self._load.rate_per_s is None:
             if now < self._ends:
                 self._send(connection, now)
@@ -222,7 +221,6 @@ class _Connection(asyncio.Protocol):
     """One connection with one request at a time, as HTTP/1.1 allows it: no more of HTTP than our own API speaks."""
 
     def __init__(self, sender: _Sender, address: tuple[str, int]) -> None:
-        self.loop = asyncio.get_running_loop()
         self.address = address
         self._sender = sender
         self._received = b""
@@ -252,7 +250,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()  # an answer to nothing
             return
         head = received[: end + 2]
-        self._sender.answered(due, self.loop.time(), int(head[9:12]), head)
+        self._sender.answered(due, time.perf_counter(), int(head[9:12]), head)
         if b"\r\nconnection: close\r\n" in head:
             self._transport.close()
         else:
