@@ -20,7 +20,6 @@ from standfest.interfaces.api import (
     receipt_key,
     stock,
 )
-from standfest.interfaces.api.authentication import authenticate
 from standfest.interfaces.api.catalogue_figures import CatalogueFigures
 from standfest.interfaces.api.edge import Edge
 from standfest.interfaces.api.errors import HANDLERS
@@ -84,7 +83,6 @@ def create_app(services: Services) -> Edge:
     }
     app = Litestar(
         route_handlers=[*_options(), *ROUTES],
-        guards=[authenticate],
         exception_handlers=HANDLERS,
         state=State(state, deep_copy=False),
         openapi_config=None,

@@ -2,18 +2,15 @@
 
 import math
 import re
-from typing import Any
 
 import structlog
-from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
 from standfest.catalogue.keys import Client, parse_key
 from standfest.intake.paths import Path
 from standfest.interfaces.api.body import headers_named
 from standfest.interfaces.api.errors import RETRY_AFTER_S
-from standfest.interfaces.api.operations import PUBLIC, has_scope, operation_of, services_of
+from standfest.interfaces.api.operations import PUBLIC, Operation, has_scope, services_of
 from standfest.interfaces.api.problems import Problem
 from standfest.interfaces.api.services import Services
 from standfest.storage.errors import DatabaseUnavailable
@@ -24,23 +21,22 @@ _BEARER = re.compile(rb"bearer +([A-Za-z0-9._~+/-]{1,256}=*)", re.IGNORECASE)
 _log = structlog.get_logger(__name__)
 
 
-async def authenticate(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard of every route: sets the request's client, or refuses it.
+async def authenticate(scope: Scope, operation: Operation) -> None:
+    """Sets the request's client, or refuses it.
 
     Raises:
         Problem: unauthenticated, 401, or forbidden, 403; unavailable, 503, where the catalogue of keys and products
             is too old to be used.
         DatabaseUnavailable: the key is not known here, and whether it is new cannot be found out now.
     """
-    operation = operation_of(handler)
-    if operation is None or operation.scopes == PUBLIC:
+    if operation.scopes == PUBLIC:
         return
-    client = await _client(connection.scope, services_of(connection.scope))
+    client = await _client(scope, services_of(scope))
     structlog.contextvars.bind_contextvars(client=str(client.id))
     if not has_scope(client, *operation.scopes):
         needed = " or ".join(sorted(operation.scopes))
         raise Problem("forbidden", f"this needs a key of a client with the scope {needed}")
-    connection.scope["user"] = client
+    scope["user"] = client
 
 
 async def _client(scope: Scope, services: Services) -> Client:

@@ -18,11 +18,11 @@ from standfest.interfaces.api.operations import (
     Operation,
     client_of,
     has_scope,
-    route,
     services_of,
 )
 from standfest.interfaces.api.orders import ETAG_HEADER
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_MATCH, ORDER_ID, path_order_id
+from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.sales.cancel import CancelCommand, Cancelled, cancel
 from standfest.sales.errors import OrderNotFound

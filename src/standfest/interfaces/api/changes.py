@@ -12,7 +12,6 @@ from standfest.interfaces.api.operations import (
     Operation,
     client_of,
     has_scope,
-    route,
     services_of,
 )
 from standfest.interfaces.api.parameters import (
@@ -22,6 +21,7 @@ from standfest.interfaces.api.parameters import (
     limit_parameter,
     query,
 )
+from standfest.interfaces.api.routes import route
 from standfest.sales.changes import PAGE_MAX, read_changes
 from standfest.sales.errors import CursorInvalid
 

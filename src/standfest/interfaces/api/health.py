@@ -14,8 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from standfest.interfaces.api.answers import answer
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.metrics import ApiMetrics
-from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, route, services_of
+from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, services_of
 from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.storage.errors import DatabaseUnavailable
 from standfest.telemetry.failures import facts_of

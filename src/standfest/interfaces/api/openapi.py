@@ -20,8 +20,8 @@ from standfest.interfaces.api.operations import (
     Operation,
     Parameter,
     operation_of,
-    route,
 )
+from standfest.interfaces.api.routes import route
 
 API_VERSION = "1.0.0"
 _REF = "#/components/schemas/{name}"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from litestar import Request
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, Method, Scope
+from litestar.types import ASGIApp, Scope
 
 from standfest.catalogue.keys import Client
 from standfest.interfaces.api.services import Services
@@ -65,18 +64,6 @@ class Operation:
     example: Any = None
     """A body."""
     tag: str = "orders"
-
-
-def route(method: Method, path: str, operation: Operation) -> Callable[[Handler], HTTPRouteHandler]:
-    """Makes a handler the one of an operation; GET answers HEAD as well."""
-    methods: list[Method] = ["GET", "HEAD"] if method == "GET" else [method]
-
-    def decorate(handler: Handler) -> HTTPRouteHandler:
-        return HTTPRouteHandler(
-            path, http_method=methods, status_code=200, include_in_schema=False, opt={"operation": operation}
-        )(handler)
-
-    return decorate
 
 
 def operation_of(handler: Any) -> Operation | None:

@@ -11,7 +11,6 @@ from standfest.interfaces.api.operations import (
     Parameter,
     client_of,
     has_scope,
-    route,
     services_of,
 )
 from standfest.interfaces.api.orders import READ_SCOPES
@@ -25,6 +24,7 @@ from standfest.interfaces.api.parameters import (
     query,
 )
 from standfest.interfaces.api.problems import invalid_parameter
+from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.texts import PRINTABLE
 from standfest.sales.errors import CursorInvalid
 from standfest.sales.find import PAGE_MAX, OrderFilter, list_orders

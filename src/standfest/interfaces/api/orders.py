@@ -42,11 +42,11 @@ from standfest.interfaces.api.operations import (
     Operation,
     client_of,
     has_scope,
-    route,
     services_of,
 )
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, ORDER_ID, path_order_id
 from standfest.interfaces.api.problems import Problem, invalid, not_found
+from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.sales.find import find_order
 from standfest.storage.connection import Connection

@@ -23,7 +23,7 @@ from standfest.interfaces.api.conditions import (
     require_single_step,
     unchanged,
 )
-from standfest.interfaces.api.operations import ApiRequest, Content, Operation, route, services_of
+from standfest.interfaces.api.operations import ApiRequest, Content, Operation, services_of
 from standfest.interfaces.api.orders import ETAG_HEADER, READ_CACHE
 from standfest.interfaces.api.parameters import (
     CURSOR,
@@ -39,6 +39,7 @@ from standfest.interfaces.api.parameters import (
     query,
 )
 from standfest.interfaces.api.problems import not_found
+from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.texts import SkuText, UnitText
 from standfest.sales.cursors import decode_cursor, encode_cursor
 from standfest.sales.errors import CursorInvalid

@@ -4,7 +4,8 @@ from litestar.types import ASGIApp
 
 from standfest.intake.receipt_check import PublicKeyDocument, public_key_document
 from standfest.interfaces.api.answers import answer
-from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, route, services_of
+from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, services_of
+from standfest.interfaces.api.routes import route
 
 
 @route(

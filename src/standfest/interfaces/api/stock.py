@@ -21,11 +21,12 @@ from standfest.interfaces.api.conditions import (
     require_single_step,
     unchanged,
 )
-from standfest.interfaces.api.operations import ApiRequest, Content, Operation, route, services_of
+from standfest.interfaces.api.operations import ApiRequest, Content, Operation, services_of
 from standfest.interfaces.api.orders import ETAG_HEADER, READ_CACHE
 from standfest.interfaces.api.parameters import IF_MATCH, IF_NONE_MATCH, SKU, path_sku
 from standfest.interfaces.api.problems import not_found
 from standfest.interfaces.api.products import PutAnswer
+from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.texts import SkuText
 
 READ = frozenset({"catalogue:read", "catalogue:write", "stock:write"})
