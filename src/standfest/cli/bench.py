@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import click
@@ -108,7 +109,7 @@ async def _run(names: list[str], plan: Plan, many: int) -> Document:
             app = conninfo(app_access(grounds.cluster.topology, grounds.cluster.secrets))
             target = await prepare(grounds.cluster, pgbench, app, grounds.conninfo, grounds.client, grounds.key)
             for name in names:
-                told.append((await benches[name](target, plan)).document())
+                told.append((await benches[name](target, replace(plan, run=f"{plan.run}-{name}"))).document())
             parts = await versions(grounds.binaries)
     measured = {"seconds": plan.seconds, "clients": plan.clients, "rounds": plan.rounds}
     return {"measured": measured, "versions": parts, "benches": told}

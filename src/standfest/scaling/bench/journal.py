@@ -36,17 +36,18 @@ async def run(target: Target, plan: Plan) -> Result:
         rounds.note("pgbench, orders/s", (await rounds.reference(clients)).orders_per_s)
         plan.tell(f"the direct path {of}")
         rounds.note("direct, orders/s", (await rounds.place(rounds.load(target.apis))).good_per_s)
-        since = await target.last_order()
         plan.tell(f"stopping the databases {of}")
         async with _without_database(target):
             plan.tell(f"orders without a database {of}")
-            sent = await send(rounds.load(target.apis))
+            load = rounds.load(target.apis)
+            sent = await send(load)
             if set(sent.statuses) != {202}:
                 raise BenchFailed(f"without a database orders were answered otherwise than with 202: {sent.statuses}")
             rounds.note("accepted, orders/s", sent.good_per_s)
             rounds.note("accepted, p99 ms", sent.good.p99_ms)
             plan.tell(f"draining {of}")
-        rounds.note("drained, orders/s", await _drained(target, since, sent.acknowledged))
+        rounds.note("drained, orders/s", await _drained(target, load.run, sent.acknowledged))
+        await _direct_again(rounds)
     return Result(
         "journal",
         (
@@ -56,6 +57,15 @@ async def run(target: Target, plan: Plan) -> Result:
         rounds.rates,
         {},
     )
+
+
+async def _direct_again(rounds: Rounds) -> None:
+    """Waits until orders take the direct path again, on every API process."""
+    deadline = time.monotonic() + DRAINED_TIMEOUT_S
+    apis = rounds.target.apis
+    while set((await send(rounds.load(apis, connections=len(apis)))).statuses) != {201}:
+        if time.monotonic() > deadline:
+            raise BenchFailed(f"orders did not go back to the direct path within {DRAINED_TIMEOUT_S:.0f} s")
 
 
 @asynccontextmanager
@@ -70,13 +80,13 @@ async def _without_database(target: Target) -> AsyncIterator[None]:
         await asyncio.gather(*(release_service(cluster, each, RELEASE_TIMEOUT_S, _Silent()) for each in services))
 
 
-async def _drained(target: Target, since: int, expected: int) -> float:
+async def _drained(target: Target, run: str, expected: int) -> float:
     """Orders a second from the first that is seen in the database until all are there."""
     deadline = time.monotonic() + DRAINED_TIMEOUT_S
     first: tuple[float, int] | None = None
     while time.monotonic() < deadline:
         try:
-            stored = await target.orders_since(since)
+            stored = await target.orders_of(run)
         except psycopg.OperationalError:
             stored = 0
         now = time.monotonic()

@@ -80,6 +80,8 @@ class Sent:
     """How long was measured."""
     answers: dict[int, Answers]
     """By status; of requests that were to be sent in the measured time."""
+    good_in_time: int
+    """Successful answers that came within the measured time, whenever they were asked for."""
     statuses: dict[int, int]
     """All answers by status, those of the warm-up too."""
     unclear: int
@@ -99,7 +101,7 @@ class Sent:
     @property
     def good_per_s(self) -> float:
         """Successful answers a second."""
-        return sum(each.count for status, each in self.answers.items() if status < 300) / self.seconds
+        return self.good_in_time / self.seconds
 
     @property
     def good(self) -> Answers:
@@ -122,6 +124,7 @@ class _Sender:
         self._times: dict[int, list[float]] = {}
         self._under_way = 0
         self._statuses: Counter[int] = Counter()
+        self._good_in_time = 0
         self._unclear = 0
         self._not_sent = 0
         self._hasty = 0
@@ -147,6 +150,7 @@ class _Sender:
         return Sent(
             seconds=self._load.seconds,
             answers={status: _summary(times) for status, times in sorted(self._times.items())},
+            good_in_time=self._good_in_time,
             statuses=dict(self._statuses),
             unclear=self._unclear + self._under_way,
             not_sent=self._not_sent + len(self._waiting),
@@ -199,6 +203,8 @@ class _Sender:
         """A request was answered."""
         self._under_way -= 1
         self._statuses[status] += 1
+        if status < 300 and self._began <= now < self._ends:
+            self._good_in_time += 1
         if status in (429, 503) and b"\r\nretry-after:" not in head:
             self._hasty += 1
         # In a closed loop what is answered at the end counts, whenever it was sent: the same holds for the beginning.

@@ -22,6 +22,8 @@ TIMES = 3
 CONNECTIONS = 1_000
 """Enough that none of the arrivals waits for another one's answer."""
 READS_PER_S = 20
+REFUSED = (429, 502, 503, 504)
+"""All but the first count as orders that were answered otherwise than they should be."""
 NONE = Answers(0, 0.0, 0.0, 0.0)
 
 
@@ -37,9 +39,9 @@ async def run(target: Target, plan: Plan) -> Result:
         plan.tell(f"{TIMES} times as much {of}")
         much = rounds.load(target.doors, connections=CONNECTIONS, rate_per_s=TIMES * most)
         reading = rounds.load(target.doors, connections=READS_PER_S, rate_per_s=READS_PER_S, paths=orders)
-        sent, read = await asyncio.gather(rounds.place(much, refused=(429, 503, 504)), send(reading))
+        sent, read = await asyncio.gather(rounds.place(much, refused=REFUSED), send(reading))
         plan.tell(f"afterwards {of}")
-        after = await rounds.place(rounds.load(target.doors, rate_per_s=most / 2), refused=(429,))
+        after = await rounds.place(rounds.load(target.doors, rate_per_s=most / 2), refused=REFUSED)
         if not sent.statuses.get(429):
             raise BenchFailed("nothing was refused: this was no overload")
         rounds.note("accepted, orders/s", sent.good_per_s)

@@ -59,17 +59,14 @@ class Target:
         async with await psycopg.AsyncConnection.connect(self.writing.owner, autocommit=True) as connection:
             yield connection
 
-    async def last_order(self) -> int:
-        """The position of the newest order."""
+    async def orders_of(self, run: str) -> int:
+        """How many orders of a load are in the database."""
         async with self.database() as connection:
-            cursor = await connection.execute("SELECT coalesce(max(id), 0) FROM orders")
-            return int((await cursor.fetchall())[0][0])
-
-    async def orders_since(self, position: int) -> int:
-        """Orders of the client that sends behind a position."""
-        async with self.database() as connection:
-            counting = "SELECT count(*) FROM orders WHERE id > %s AND client_id = %s"
-            cursor = await connection.execute(counting, [position, self.writing.client])
+            counting = """
+                SELECT count(*) FROM orders
+                WHERE client_id = %s AND idempotency_key > %s || '-' AND idempotency_key < %s || '.'
+            """
+            cursor = await connection.execute(counting, [self.writing.client, run, run])
             return int((await cursor.fetchall())[0][0])
 
     async def some_orders(self, at_most: int) -> Sequence[UUID]:
