@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_a_short_run_has_every_figure(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def written(cluster: LocalCluster) -> tuple[str, str, str]:
+def written(cluster: LocalCluster) -> Iterator[tuple[str, str, str]]:
     """Orders of the product and of the reference: how their keys begin, and where they are."""
     cluster.until_well()
     home = Home(cluster.home)
@@ -77,7 +78,9 @@ def written(cluster: LocalCluster) -> tuple[str, str, str]:
             await rounds.reference(4)
         return load.run, f"rows-{rounds.loads:03d}", owner
 
-    return asyncio.run(write())
+    yield asyncio.run(write())
+    with psycopg.connect(owner) as connection:
+        connection.execute("DROP SCHEMA reference CASCADE")
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -85,7 +88,9 @@ def test_product_and_reference_write_the_same_rows(written: tuple[str, str, str]
     """As many rows an order, the same columns filled, and each of them as large."""
     product, reference, owner = written
     with psycopg.connect(owner) as connection:
-        of_product, of_reference = (columns(connection, table, run) for run in (product, reference))
+        of_product = columns(connection, table, product)
+        connection.execute("SET search_path = reference")
+        of_reference = columns(connection, table, reference)
     assert set(of_product) == set(of_reference)
     for column, (filled, size) in of_product.items():
         filled_too, size_too = of_reference[column]

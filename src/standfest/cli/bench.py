@@ -32,7 +32,7 @@ BENCHES: Mapping[str, Bench] = {
     "overload": overload.run,
     "reads": growth.reads,
 }
-"""Those that `all` carries out, before `growth`, after which there are too many orders for the others."""
+"""In the order in which they are carried out, `growth` behind them: after `reads` no audit runs any more."""
 
 
 class BenchInterrupted(StandfestError):
@@ -75,7 +75,7 @@ def bench(names: tuple[str, ...], seconds: float, clients: int, rounds: int, man
     Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
     that is missed does not fail the command: exit code 1 means that what was measured is worth nothing.
     """
-    wanted = [*BENCHES, "growth"] if "all" in names else list(names)
+    wanted = [name for name in (*BENCHES, "growth") if name in names or "all" in names]
     console = Console(stderr=True)
     plan = Plan(
         run=f"bench-{new_run()[-4:]}",

@@ -11,19 +11,11 @@ from standfest.cluster.inventory import find_service
 from standfest.cluster.takedown import hold_service, release_service
 from standfest.scaling.bench.figures import ACCEPTED, DRAINED, Figure, Result
 from standfest.scaling.bench.rounds import Plan, Rounds
-from standfest.scaling.bench.target import BenchFailed, Target, send
+from standfest.scaling.bench.target import BenchFailed, Silent, Target, send
 
 RELEASE_TIMEOUT_S = 90.0
 DRAINED_TIMEOUT_S = 300.0
 _POLL_S = 0.1
-
-
-class _Silent:
-    def doing(self, what: str) -> None:
-        """Says nothing."""
-
-    def done(self, what: str) -> None:
-        """Says nothing."""
 
 
 async def run(target: Target, plan: Plan) -> Result:
@@ -73,11 +65,11 @@ async def _without_database(target: Target) -> AsyncIterator[None]:
     """No PostgreSQL runs in the block; at its end all of them are started, and not waited for."""
     cluster = target.cluster
     services = [find_service(cluster.topology, f"{node.name}/patroni") for node in cluster.topology.nodes]
-    await asyncio.gather(*(hold_service(cluster, each, crash=True, progress=_Silent()) for each in services))
+    await asyncio.gather(*(hold_service(cluster, each, crash=True, progress=Silent()) for each in services))
     try:
         yield
     finally:
-        await asyncio.gather(*(release_service(cluster, each, RELEASE_TIMEOUT_S, _Silent()) for each in services))
+        await asyncio.gather(*(release_service(cluster, each, RELEASE_TIMEOUT_S, Silent()) for each in services))
 
 
 async def _drained(target: Target, run: str, expected: int) -> float:

@@ -1,4 +1,8 @@
-"""The reference: pgbench writes the rows that the product writes, one prepared statement and transaction an order."""
+"""The reference: pgbench writes the rows that the product writes, one prepared statement and transaction an order.
+
+It writes them to tables of its own in the schema `reference`, made like the product's: to the running audit, orders
+that nobody placed would be findings.
+"""
 
 import asyncio
 import contextlib
@@ -13,6 +17,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from standfest.errors import StandfestError
@@ -22,6 +27,7 @@ ENDS_AFTER_S = 30.0
 """How long pgbench may take beyond the time that it was given."""
 FILL_ORDERS = 10_000
 """In one transaction."""
+TABLES = ("stock", "orders", "order_line", "order_event", "change")
 _SCRIPT, _FILL = "reference.sql", "fill.sql"
 
 
@@ -78,6 +84,30 @@ class Writing:
             raise ReferenceFailed(f"pgbench told no rate: {said.strip()[-500:]}")
         return Reference(float(rate[1]), round(statistics.median(times), 3))
 
+    async def make_tables(self) -> None:
+        """Makes the reference's tables, like the product's in all but their rows; the stock is copied."""
+        async with await psycopg.AsyncConnection.connect(self.owner, autocommit=True) as connection:
+            await connection.execute("DROP SCHEMA IF EXISTS reference CASCADE")
+            await connection.execute("CREATE SCHEMA reference")
+            for table in map(sql.Identifier, TABLES):
+                await connection.execute(
+                    sql.SQL("CREATE TABLE reference.{0} (LIKE public.{0} INCLUDING ALL)").format(table)
+                )
+                asking = sql.SQL(
+                    "SELECT coalesce(array_to_string(reloptions, ', '), '') FROM pg_class WHERE oid = {}::regclass"
+                )
+                named = asking.format(sql.Literal(f"public.{table.as_string()}"))
+                ((options,),) = await (await connection.execute(named)).fetchall()
+                if options:
+                    await connection.execute(
+                        sql.SQL("ALTER TABLE reference.{} SET ({})").format(table, sql.SQL(options))
+                    )
+            await connection.execute("INSERT INTO reference.stock SELECT * FROM public.stock")
+            user = sql.Identifier(str(conninfo_to_dict(self.conninfo)["user"]))
+            await connection.execute(sql.SQL("GRANT USAGE ON SCHEMA reference TO {}").format(user))
+            granting = "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA reference TO {}"
+            await connection.execute(sql.SQL(granting).format(user))
+
     async def fill(self, among: int) -> None:
         """Adds orders until there are `among`, without their taking anything from stock."""
         text = (files(__package__) / _FILL).read_bytes()
@@ -101,7 +131,7 @@ def _without_password(conninfo: str, directory: Path) -> tuple[str, dict[str, st
     escaped = part.pop("password").replace("\\", "\\\\").replace(":", "\\:")
     file.write_text(f"*:*:*:*:{escaped}\n")
     target = " ".join(f"{name}='{value}'" for name, value in part.items())
-    return target, os.environ | {"PGPASSFILE": str(file)}
+    return target, os.environ | {"PGPASSFILE": str(file), "PGOPTIONS": "-c search_path=reference"}
 
 
 async def _output(command: Sequence[str], environment: dict[str, str], timeout_s: float) -> str:

@@ -33,6 +33,16 @@ class BenchFailed(StandfestError):
     """What was measured is worth nothing: something else went wrong."""
 
 
+class Silent:
+    """A benchmark has its own progress."""
+
+    def doing(self, what: str) -> None:
+        """Says nothing."""
+
+    def done(self, what: str) -> None:
+        """Says nothing."""
+
+
 @dataclass(frozen=True)
 class Target:
     """Made by `prepare`."""
@@ -127,7 +137,9 @@ async def prepare(cluster: Cluster, pgbench: Path, app: str, owner: str, client:
         found = await (await connection.execute("SELECT id FROM client WHERE name = %s", [client])).fetchone()
     if last_id - first_id + 1 != count or count != PRODUCTS or found is None:
         raise BenchFailed("the benchmarks' products do not follow each other: measure on a cluster without others")
-    return Target(cluster, key, Writing(pgbench, app, owner, str(found[0]), first_id))
+    writing = Writing(pgbench, app, owner, str(found[0]), first_id)
+    await writing.make_tables()
+    return Target(cluster, key, writing)
 
 
 async def send(load: Load) -> Sent:
