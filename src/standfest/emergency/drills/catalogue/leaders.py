@@ -31,7 +31,7 @@ def lead_elsewhere(service: str) -> Prepare:
     """The leader of this etcd cluster goes to another node, if it is on this one."""
 
     async def prepare(stage: Stage, node: str) -> dict[str, Any]:
-        leader = faults.leader(await stage.status(), service).node
+        leader = await _leader(stage, service)
         if leader == node:
             leader = next(each.name for each in stage.cluster.topology.nodes if each.name != node)
             await lead(stage, service, leader)
@@ -44,16 +44,33 @@ async def lead(stage: Stage, service: str, node: str) -> None:
     """Waits until the member on this node leads; FaultFailed where it does not."""
 
     async def missing() -> str:
-        leader = faults.leader(await stage.status(), service).node
-        if leader == node:
+        leaders = await _leaders(stage, service)
+        if leaders == [node]:
             return ""
         try:
             await _transfer(stage, service, node)
         except EtcdError as error:
             return str(error)
-        return f"{leader} leads"
+        return f"{' and '.join(leaders) or 'nobody'} leads"
 
     await stage.until(f"{node} to lead {service}", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
+
+
+async def _leader(stage: Stage, service: str) -> str:
+    """The node whose member leads; while leadership is handed on, there may be none for a moment."""
+    leaders: list[str] = []
+
+    async def missing() -> str:
+        nonlocal leaders
+        leaders = await _leaders(stage, service)
+        return "" if len(leaders) == 1 else f"{' and '.join(leaders) or 'nobody'} leads"
+
+    await stage.until(f"one member to lead {service}", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
+    return leaders[0]
+
+
+async def _leaders(stage: Stage, service: str) -> list[str]:
+    return [each.node for each in faults.having_role(await stage.status(), service, "leader")]
 
 
 async def _transfer(stage: Stage, service: str, node: str) -> None:
