@@ -78,10 +78,11 @@ class PrimaryFinder:
         try:
             while asking and not end.passed and found in (None, self._suspected):
                 done, asking = await asyncio.wait(asking, timeout=end.remaining_s, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if found is None:
-                        end = Deadline.after(min(_GRACE_S, end.remaining_s))
-                    found = task.result()
+                answered = {task.result() for task in done} | ({found} if found else set())
+                if answered and found is None:
+                    end = Deadline.after(min(_GRACE_S, end.remaining_s))
+                # Where two say at the same moment that they are it, the one that failed is not taken.
+                found = min(answered, key=lambda host: host == self._suspected, default=None)
         finally:
             for task in asking:
                 task.cancel()
