@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from standfest.cli.grounds import isolated, new_run, start_guard
+from standfest.cli.grounds import end_on_sigterm, isolated, new_run, start_guard
 from standfest.cli.output import as_json, print_json
 from standfest.cli.own_client import BENCH
 from standfest.cli.schema import conninfo
@@ -95,9 +95,7 @@ def bench(names: tuple[str, ...], seconds: float, clients: int, rounds: int, man
 
 
 async def _run(names: list[str], plan: Plan, many: int) -> Document:
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     home = Home.default()
     home.create()
     benches: dict[str, Bench] = {**BENCHES, "growth": partial(growth.growth, many=many)}

@@ -14,7 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from standfest.cli.drill_progress import DrillProgress
-from standfest.cli.grounds import confirm_breaking, grounds_in, history_file, isolated, keep_logs, new_run, start_guard
+from standfest.cli.grounds import (
+    confirm_breaking,
+    end_on_sigterm,
+    grounds_in,
+    history_file,
+    isolated,
+    keep_logs,
+    new_run,
+    start_guard,
+)
 from standfest.cli.home import existing_home
 from standfest.cli.output import as_json, print_json
 from standfest.cli.own_client import DRILL
@@ -136,10 +145,7 @@ def drill_run(
 
 
 async def _run(course: "_Course", guard: Guard, *, here: bool, network: str | None) -> None:
-    # As an interrupt does, so that what is held is let go at once, and not only by the guard.
-    task = asyncio.current_task()
-    if task is not None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    end_on_sigterm()
     where: AbstractAsyncContextManager[Grounds]
     where = grounds_in(*existing_home(), DRILL) if here else isolated(course.home, guard, network, DRILL)
     async with where as grounds:

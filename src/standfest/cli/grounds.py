@@ -1,9 +1,11 @@
 """Where drills are run: the cluster that is up, or one of their own that is gone afterwards."""
 
+import asyncio
 import contextlib
 import errno
 import secrets
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -70,6 +72,13 @@ def others_clients(home: Home, topology: Topology) -> Sequence[str]:
     """The names of the clients that are not the command line's own; ClientsUnreachable where the database is away."""
     with owner_connection(conninfo(owner_access(topology, Secrets(home.secrets)))) as connection:
         return [client.name for client in list_clients(connection) if not client.name.startswith(OWN_PREFIX)]
+
+
+def end_on_sigterm() -> None:
+    """At SIGTERM cancels this task, as an interrupt does: what is held is let go at once, not only by the guard."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def new_run() -> str:

@@ -24,6 +24,16 @@ class Progress(Protocol):
         """`what` is reached."""
 
 
+class Silent:
+    """Progress where the caller has its own."""
+
+    def doing(self, what: str) -> None:
+        """Says nothing."""
+
+    def done(self, what: str) -> None:
+        """Says nothing."""
+
+
 async def until(what: str, missing: Callable[[], Awaitable[str]], timeout_s: float, progress: Progress) -> None:
     """Ask `missing` again and again until it answers "" (nothing is missing any more).
 

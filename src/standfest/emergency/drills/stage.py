@@ -18,6 +18,7 @@ from standfest.cluster.observe import observe
 from standfest.cluster.processes import everything_of, processes_of, working_pid
 from standfest.cluster.takedown import hold_node, hold_service, release_node, release_service
 from standfest.cluster.topology import Node
+from standfest.cluster.waiting import Silent
 from standfest.emergency.drills import faults, probe, processes
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.guard import Guard
@@ -66,16 +67,6 @@ class Grounds:
         """The data of `standfest status --json`, fresh."""
         seen = await observe(self.cluster)
         return status_document(self.cluster.topology, seen, decide(seen))
-
-
-class Silent:
-    """A drill has its own progress."""
-
-    def doing(self, what: str) -> None:
-        """Says nothing."""
-
-    def done(self, what: str) -> None:
-        """Says nothing."""
 
 
 @dataclass

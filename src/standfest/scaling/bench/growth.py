@@ -5,11 +5,12 @@ The crowd is written by SQL. To the audit it would be nothing but findings, so n
 
 from standfest.cluster.inventory import find_service
 from standfest.cluster.takedown import hold_service
+from standfest.cluster.waiting import Silent
 from standfest.scaling.bench.figures import GREW_INSERT, GREW_LIST, GREW_MEMORY, GREW_READ, Figure, Result
 from standfest.scaling.bench.parts import usage
 from standfest.scaling.bench.requests import CUSTOMERS
 from standfest.scaling.bench.rounds import Plan, Rounds
-from standfest.scaling.bench.target import Silent, Target, send
+from standfest.scaling.bench.target import Target, send
 
 FEW = 10_000
 READERS = 4

@@ -1,8 +1,9 @@
 """All orders buy one product, beside orders of all products; and what is not there is not sold."""
 
+from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import HOT, OVERSOLD, Figure, Result
 from standfest.scaling.bench.rounds import Plan, Rounds
-from standfest.scaling.bench.target import STOCK, BenchFailed, Target
+from standfest.scaling.bench.target import STOCK, Target
 
 
 async def run(target: Target, plan: Plan) -> Result:

@@ -9,9 +9,11 @@ import psycopg
 
 from standfest.cluster.inventory import find_service
 from standfest.cluster.takedown import hold_service, release_service
+from standfest.cluster.waiting import Silent
+from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import ACCEPTED, DRAINED, Figure, Result
 from standfest.scaling.bench.rounds import Plan, Rounds
-from standfest.scaling.bench.target import BenchFailed, Silent, Target, send
+from standfest.scaling.bench.target import Target, send
 
 RELEASE_TIMEOUT_S = 90.0
 DRAINED_TIMEOUT_S = 300.0
@@ -19,7 +21,7 @@ _POLL_S = 0.1
 
 
 async def run(target: Target, plan: Plan) -> Result:
-    """Alternates pgbench, the direct path, and the journal. Raises BenchFailed, ReferenceFailed."""
+    """Alternates pgbench, the direct path, and the journal. Raises BenchFailed."""
     rounds = Rounds(target, plan)
     clients = await rounds.best_clients()
     for number in range(1, plan.rounds + 1):

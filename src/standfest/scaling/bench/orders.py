@@ -19,7 +19,7 @@ LINES, LINES_MANY = 3, 21
 
 
 async def run(target: Target, plan: Plan) -> Result:
-    """Alternates product and pgbench. Raises BenchFailed, ReferenceFailed."""
+    """Alternates product and pgbench. Raises BenchFailed."""
     rounds = Rounds(target, plan)
     home, topology = target.cluster.home, target.cluster.topology
     clients = await rounds.best_clients()

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import (
     AFTERWARDS,
     HASTY,
@@ -16,7 +17,7 @@ from standfest.scaling.bench.figures import (
 )
 from standfest.scaling.bench.load import Answers, Sent
 from standfest.scaling.bench.rounds import Plan, Rounds
-from standfest.scaling.bench.target import BenchFailed, Target, send
+from standfest.scaling.bench.target import Target, send
 
 TIMES = 3
 CONNECTIONS = 1_000

@@ -4,14 +4,12 @@ It writes them to tables of its own in the schema `reference`, made like the pro
 that nobody placed would be findings.
 """
 
-import asyncio
-import contextlib
 import json
 import os
 import re
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from standfest.errors import StandfestError
+from standfest.scaling.bench.child import BenchFailed, output
 from standfest.scaling.bench.requests import agreed
 
 ENDS_AFTER_S = 30.0
@@ -29,10 +27,6 @@ FILL_ORDERS = 10_000
 """In one transaction."""
 TABLES = ("stock", "orders", "order_line", "order_event", "change")
 _SCRIPT, _FILL = "reference.sql", "fill.sql"
-
-
-class ReferenceFailed(StandfestError):
-    """pgbench could not write the reference's rows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ class Writing:
     """Id of the first of the benchmarks' products; those of the others follow."""
 
     async def run(self, run: str, clients: int, seconds: int) -> Reference:
-        """Writes for so many seconds over so many connections. Raises ReferenceFailed."""
+        """Writes for so many seconds over so many connections. Raises BenchFailed."""
         given = {
             "client": self.client,
             "first_product": self.first_product,
@@ -77,11 +71,11 @@ class Writing:
                 *(f"--define={name}={value}" for name, value in given.items()),
                 target,
             ]
-            said = await _output(command, environment, seconds + ENDS_AFTER_S)
+            said = (await output("pgbench", command, seconds + ENDS_AFTER_S, environment=environment)).decode()
             rate = re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)
             times = list(_times_ms(Path(directory)))
         if rate is None or not times:
-            raise ReferenceFailed(f"pgbench told no rate: {said.strip()[-500:]}")
+            raise BenchFailed(f"pgbench told no rate: {said.strip()[-500:]}")
         return Reference(float(rate[1]), round(statistics.median(times), 3))
 
     async def make_tables(self) -> None:
@@ -132,25 +126,6 @@ def _without_password(conninfo: str, directory: Path) -> tuple[str, dict[str, st
     file.write_text(f"*:*:*:*:{escaped}\n")
     target = " ".join(f"{name}='{value}'" for name, value in part.items())
     return target, os.environ | {"PGPASSFILE": str(file), "PGOPTIONS": "-c search_path=reference"}
-
-
-async def _output(command: Sequence[str], environment: dict[str, str], timeout_s: float) -> str:
-    pgbench = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        async with asyncio.timeout(timeout_s):
-            said, _ = await pgbench.communicate()
-    except TimeoutError:
-        raise ReferenceFailed(f"pgbench did not end within {timeout_s:.0f} s") from None
-    finally:
-        if pgbench.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                pgbench.kill()
-            await pgbench.wait()
-    if pgbench.returncode:
-        raise ReferenceFailed(f"pgbench ended with {pgbench.returncode}: {said.decode().strip()[-500:]}")
-    return said.decode()
 
 
 def _times_ms(directory: Path) -> Iterator[float]:

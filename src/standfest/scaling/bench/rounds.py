@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.load import Load, Sent
 from standfest.scaling.bench.reference import Reference
-from standfest.scaling.bench.target import PRODUCTS, WARM_UP_S, Address, BenchFailed, Target, send
+from standfest.scaling.bench.target import PRODUCTS, WARM_UP_S, Address, Target, send
 
 REFERENCE_CLIENTS = (8, 16, 32)
 """The reference is the best that pgbench reaches with one of these."""

@@ -1,6 +1,5 @@
 """The cluster that is measured, as the benchmarks use it."""
 
-import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -14,7 +13,7 @@ import psycopg
 from standfest.clients.attempts import Acknowledged, RetryPolicy
 from standfest.clients.orders import OrdersClient
 from standfest.cluster.handle import Cluster
-from standfest.errors import StandfestError
+from standfest.scaling.bench.child import BenchFailed, output
 from standfest.scaling.bench.load import CONNECT_S, LAST_ANSWERS_S, Load, Sent, sent_from
 from standfest.scaling.bench.reference import Writing
 from standfest.scaling.bench.requests import SKU, product
@@ -27,20 +26,6 @@ _POLICY = RetryPolicy(deadline_s=30.0)
 _ENDS_AFTER_S = 10.0
 
 Address = tuple[str, int]
-
-
-class BenchFailed(StandfestError):
-    """What was measured is worth nothing: something else went wrong."""
-
-
-class Silent:
-    """A benchmark has its own progress."""
-
-    def doing(self, what: str) -> None:
-        """Says nothing."""
-
-    def done(self, what: str) -> None:
-        """Says nothing."""
 
 
 @dataclass(frozen=True)
@@ -144,22 +129,6 @@ async def prepare(cluster: Cluster, pgbench: Path, app: str, owner: str, client:
 
 async def send(load: Load) -> Sent:
     """Sends a load from a process of its own. Raises BenchFailed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "standfest.scaling.bench.load"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    command = [sys.executable, "-m", "standfest.scaling.bench.load"]
     timeout_s = load.warm_up_s + load.seconds + CONNECT_S + LAST_ANSWERS_S + _ENDS_AFTER_S
-    try:
-        async with asyncio.timeout(timeout_s):
-            said, _ = await process.communicate(load.order())
-    except TimeoutError:
-        raise BenchFailed(f"who sends the load did not end within {timeout_s:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    if process.returncode:
-        raise BenchFailed(f"who sends the load ended with {process.returncode}")
-    return sent_from(said)
+    return sent_from(await output("who sends the load", command, timeout_s, given=load.order()))

@@ -7,6 +7,7 @@ import re
 from importlib.metadata import version
 
 from standfest.cluster.binaries import Binaries
+from standfest.scaling.bench.child import output
 
 _TIMEOUT_S = 20.0
 
@@ -32,8 +33,6 @@ async def versions(binaries: Binaries) -> dict[str, str]:
 
 
 async def _first_number(command: list[str]) -> str:
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    async with asyncio.timeout(_TIMEOUT_S):
-        said, _ = await process.communicate()
+    said = await output(command[0], command, _TIMEOUT_S)
     found = re.search(r"\d+(\.\d+)+", said.decode())
     return found[0] if found else "unknown"

@@ -3,12 +3,13 @@
 from standfest.cluster.inventory import find_service
 from standfest.cluster.processes import of_program, processes_of
 from standfest.cluster.renewal import reload_door
+from standfest.cluster.waiting import Silent
 from standfest.emergency.drills import faults, processes
 from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.catalogue.database import restarted
 from standfest.emergency.drills.drill import Drill, Goal, Proof
 from standfest.emergency.drills.faults import FaultFailed, Target
-from standfest.emergency.drills.stage import Silent, Stage
+from standfest.emergency.drills.stage import Stage
 
 RELOADS = 20
 

@@ -16,11 +16,11 @@ from standfest.cluster.inventory import Kind
 from standfest.cluster.supervision import start_program, stop_program
 from standfest.cluster.topology import Node
 from standfest.cluster.topology_file import read_topology
-from standfest.cluster.waiting import until
+from standfest.cluster.waiting import Silent, until
 from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.catalogue.leaders import ANSWER_S, maintenance
 from standfest.emergency.drills.drill import Drill, Proof
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Silent, Stage
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Stage
 
 QUOTA_BYTES = 4096
 """Less than the file of a journal in which nothing is."""

@@ -16,6 +16,7 @@ from standfest.clients.asking import UnreachableError
 from standfest.cluster.access import APP_ROLE, DATABASE
 from standfest.cluster.inventory import find_service
 from standfest.cluster.renewal import restart_service
+from standfest.cluster.waiting import Silent
 from standfest.emergency.drills import faults, probe, processes
 from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.catalogue.database import restarted
@@ -24,7 +25,7 @@ from standfest.emergency.drills.drill import Drill, Goal, Proof
 from standfest.emergency.drills.fail_points import armed, died
 from standfest.emergency.drills.faults import FaultFailed, Target
 from standfest.emergency.drills.processes import Process
-from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Silent, Stage
+from standfest.emergency.drills.stage import CONDITION_TIMEOUT_S, RELEASE_TIMEOUT_S, Stage
 from standfest.emergency.drills.undoing import give_files_back
 
 OUT_OF_ROTATION_S_MAX = 2.0
