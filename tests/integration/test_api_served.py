@@ -12,7 +12,7 @@ import psycopg
 
 from standfest.catalogue.clients import add_client
 from standfest.catalogue.keeping import AGE_INTERVAL_S
-from standfest.catalogue.snapshot_file import SnapshotFile
+from standfest.catalogue.snapshot_format import decode
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import shared_journal
 from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
@@ -29,8 +29,12 @@ def until_kept(api: ServedApi, sku: str) -> None:
     """Waits until the product is in the catalogue on disk; on a slow disk that takes half a minute."""
 
     def kept() -> bool:
-        contents = SnapshotFile(api.snapshot).load()
-        return contents is not None and any(product.sku == sku for product in contents.products)
+        try:
+            with api.snapshot.open("rb") as stream:
+                contents, _ = decode(stream)
+        except FileNotFoundError:
+            return False
+        return any(product.sku == sku for product in contents.products)
 
     wait_until(kept, f"{sku} in {api.snapshot}", 2 * AGE_INTERVAL_S)
 

@@ -75,7 +75,7 @@ async def test_receipts_of_a_killed_process_are_audited(database: TestDatabase, 
             answers = list(workers.map(lambda number: place(client, sku, key=f"key-{number % 30}"), range(60)))
         statuses = {answer.status_code for answer in answers}
         assert statuses <= {201, 409}
-        directory = tmp_path / "receipts"
+        directory = api.receipts
         wait_until(lambda: sum(path.read_bytes().count(b"\n") for path in receipt_files(directory)) == 60, "written", 5)
         api.kill()
     [[orders]] = query(database, "SELECT count(*) FROM orders")

@@ -41,9 +41,19 @@ class ServedApi:
         return f"http://{self.address}"
 
     @property
+    def home(self) -> Path:
+        """What the process may write to: where it gives root away, all else is not its own."""
+        return self.directory / "home"
+
+    @property
     def snapshot(self) -> Path:
         """The catalogue on disk."""
-        return self.directory / "catalogue" / "api.snapshot"
+        return self.home / "catalogue" / "api.snapshot"
+
+    @property
+    def receipts(self) -> Path:
+        """The folder of its receipts."""
+        return self.home / "receipts"
 
     @property
     def pid(self) -> int:
@@ -55,7 +65,7 @@ class ServedApi:
     def start(self) -> None:
         """Starts the process; whether it is ready is for `wait_until_ready`."""
         command = [sys.executable, "-m", "standfest", "serve", "api", "--config", str(self.directory / "api.toml")]
-        environment = {**os.environ, "STANDFEST_HOME": str(self.directory / "home")}
+        environment = {**os.environ, "STANDFEST_HOME": str(self.home)}
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stderr=log)
 
@@ -162,10 +172,10 @@ def _configuration(database: TestDatabase, etcd: EtcdCluster, directory: Path, a
             "key_file": str(etcd.key_file),
             "size_max_bytes": 2**29,
         },
-        "catalogue": {"snapshot_directory": str(directory / "catalogue")},
+        "catalogue": {"snapshot_directory": str(directory / "home" / "catalogue")},
         "receipts": {
             "signing_key_file": str(directory / "signing-key.pem"),
-            "directory": str(directory / "receipts"),
+            "directory": str(directory / "home" / "receipts"),
         },
         "failpoints": {"file": str(directory / "failpoints")},
         "merchant": {"country": "DE", "currency": "EUR"},
