@@ -52,7 +52,9 @@ JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
 WORKER_CONNECTIONS = 3
-AUDIT_NICE = 10
+INTAKE_NICE, BACKGROUND_NICE = 5, 10
+"""Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
+taken in, and what is too much is refused quickly. What nobody waits for comes last."""
 
 
 class ConfigurationUnusable(StandfestError):
@@ -181,6 +183,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
         ConfigurationUnusable: a file cannot be read, or the address cannot be listened on.
         SigningKeyUnusable: the receipt signing key is not one.
     """
+    os.nice(INTAKE_NICE)
     signer = Signer.from_file(configuration.receipts.signing_key_file)
     address = configuration.api.host
     try:
@@ -254,6 +257,7 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
         ConfigurationUnusable: a file cannot be read.
         AddressTaken: its own address cannot be listened on.
     """
+    os.nice(INTAKE_NICE)
     failpoints.install(configuration.failpoints.file)
     registry = CollectorRegistry()
     backorders = WorkerMetrics(registry)
@@ -280,7 +284,7 @@ async def serve_audit(configuration: Configuration, stop: asyncio.Event) -> None
         ConfigurationUnusable: a file cannot be read.
         AddressTaken: its own address cannot be listened on.
     """
-    os.nice(AUDIT_NICE)
+    os.nice(BACKGROUND_NICE)
     registry = CollectorRegistry()
     address = configuration.audit.host
     async with contextlib.AsyncExitStack() as stack:

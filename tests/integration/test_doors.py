@@ -211,6 +211,32 @@ def test_a_process_short_of_descriptors_sheds(doors: Doors) -> None:
         assert doors.states(1) == doors.states(2) == ["UP"] * 3
 
 
+def test_what_is_too_much_is_refused_before_it_is_attempted(doors: Doors) -> None:
+    """While nobody answers, a door keeps a number of orders, of one client less where others could need the room, and
+    refuses more at once; what it kept is done, what it refused was never begun. Browsing gives way."""
+    apis = ("api-1", "api-2", "api-3")
+
+    async def flood() -> tuple[Seen, Seen, int, str]:
+        for name in apis:
+            doors.signal(name, signal.SIGSTOP)
+        door = doors.addresses[:1]
+        many = asyncio.create_task(send_open_loop(door, 4_000, 0.1, client="hasty", prefix="hasty"))
+        await asyncio.sleep(0.15)
+        few = asyncio.create_task(send_open_loop(door, 200, 0.1, client="modest", prefix="modest"))
+        async with httpx.AsyncClient() as client:
+            browsing = await client.get(f"{doors.urls[0]}/v1/orders")
+        for name in apis:
+            doors.signal(name, signal.SIGCONT)
+        return await many, await few, browsing.status_code, browsing.headers["Retry-After"]
+
+    hasty, modest, *browsing = asyncio.run(flood())
+    assert set(hasty.statuses) == {201, 429}
+    assert hasty.statuses[201] >= 128
+    assert set(modest.statuses) == {201}
+    assert browsing == [429, "1"]
+    assert doors.attempts().total() == hasty.statuses[201] + modest.statuses[201]
+
+
 def test_what_is_larger_than_a_buffer_is_not_sent_twice(doors: Doors) -> None:
     """A request that a door cannot keep breaks with its process, for the client to repeat, and a smaller one does
     not."""

@@ -187,7 +187,7 @@ async def test_the_journal_away_leaves_the_direct_path_as_it_was(
                 await intake.find([lost.order_id], 1)
             with database.standby.paused(), pytest.raises((IntakeOutcomeUnknown, IntakeUnavailable)):
                 await intake.place(lost)
-        etcd.wait_until_well()
+        await asyncio.to_thread(etcd.wait_until_well)
         async with asyncio.timeout(20):
             again = await intake.place(lost)
         assert again.order.order_id == lost.order_id

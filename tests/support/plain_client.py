@@ -40,6 +40,7 @@ async def send_open_loop(
     keyed: Callable[[int], bool] = lambda _: True,
     body: bytes = b'{"lines":[]}',
     prefix: str = "k",
+    client: str = "shop",
     keep_alive: bool = True,
     at: Callable[[float], None] | None = None,
     timeout_s: float = 15.0,
@@ -48,6 +49,7 @@ async def send_open_loop(
     seen = Seen()
     idle: dict[tuple[str, int], list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]] = {door: [] for door in doors}
     head = f"{method} /v1/orders HTTP/1.1\r\nHost: door\r\nContent-Length: {len(body)}\r\n"
+    head += f"Authorization: Bearer {client}\r\n"
     if not keep_alive:
         head += "Connection: close\r\n"
 

@@ -34,10 +34,12 @@ def test_only_what_may_be_repeated_is_sent_twice() -> None:
     """Reads and requests with an Idempotency-Key go to the back end that sends again what broke; all else goes
     elsewhere only where nothing was sent, which no kept connection can tell."""
     lines = [line.strip() for line in door().splitlines()]
-    repeatable, once = lines.index("backend repeatable"), lines.index("backend once")
+    intake, repeatable, once = (lines.index(f"backend {name}") for name in ("intake", "repeatable", "once"))
+    assert "use_backend intake if order has_key !only_reads" in lines
     assert "use_backend repeatable if only_reads or has_key" in lines
     assert "default_backend once" in lines
-    assert "retry-on conn-failure empty-response junk-response" in lines[repeatable:once]
+    for backend in (lines[intake:repeatable], lines[repeatable:once]):
+        assert "retry-on conn-failure empty-response junk-response" in backend
     assert {"retry-on conn-failure", "http-reuse never"} <= set(lines[once:])
     assert "shutdown-sessions" not in " ".join(lines[once:])
 
@@ -45,7 +47,7 @@ def test_only_what_may_be_repeated_is_sent_twice() -> None:
 def test_nothing_slow_or_shed_is_sent_again() -> None:
     """A door repeats neither on a status nor on a timeout, which would turn overload into more of it."""
     repeated = [line for line in door().splitlines() if line.strip().startswith("retry-on")]
-    assert len(repeated) == 2
+    assert len(repeated) == 3
     assert not any(cause in line for line in repeated for cause in ("timeout", "429", "50", "all-"))
 
 
@@ -73,15 +75,15 @@ def test_a_process_that_ends_serves_on_until_the_doors_have_seen_it() -> None:
 
 def test_two_doors_stay_within_what_an_api_process_holds() -> None:
     """Both doors together never send an API process more than it takes, whatever waits in their queues."""
-    servers = re.findall(r"default-server maxconn (\d+)", door())
-    assert len(LOCAL.doors) * int(servers[0]) <= Limits.in_flight_max
+    at_once = sum(map(int, re.findall(r"default-server maxconn (\d+)", door())))
+    assert len(LOCAL.doors) * at_once <= Limits.in_flight_max
 
 
 def test_a_door_knows_every_api_process() -> None:
-    """Both back ends of each door have every API process of the cluster, checked once and tracked once."""
+    """All back ends of each door have every API process of the cluster, checked once and tracked by the others."""
     topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
     servers = [line.split() for line in door(topology).splitlines() if "server n" in line]
-    assert len(servers) == 12
+    assert len(servers) == 18
     assert sum(server[-1] == "check" for server in servers) == 6
 
 

@@ -5,8 +5,10 @@ answer within its budget; on either path it has the same identity, so that both 
 """
 
 import asyncio
+import contextlib
 import datetime
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
 from uuid import UUID
@@ -40,8 +42,10 @@ DIRECT_SILENCE_S = 0.3
 """A direct attempt is given up after so long without a durable commit in this process."""
 DIRECT_MAX_S = 1.0
 """A direct attempt is given up after so long whatever else is committed."""
-DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 128, 4_096
+DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 64, 4_096
 """In one batch; with every text as long as it may be, so many lines are 20 MiB."""
+CLIENTS_SHARE_MAX = 0.75
+"""So much of what a process holds is one client's at most: one that sends without end leaves room for the others."""
 DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
 DIRECT_SPACING_S = 0.01
@@ -85,7 +89,7 @@ class Intake:
         self._journal = journal
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
-        self._under_way: set[asyncio.Task[Placement]] = set()
+        self._under_way: Counter[UUID] = Counter()
         self._direct: Batches[Outcome] = Batches(
             self._fly_direct,
             everybodys=(DatabaseUnavailable, OutcomeUnknown),
@@ -119,12 +123,22 @@ class Intake:
     @property
     def under_way(self) -> int:
         """Orders that are not answered yet."""
-        return len(self._under_way)
+        return self._under_way.total()
+
+    def require_room(self, client_id: UUID) -> None:
+        """Says that there is room for one more order of this client, before it costs anything.
+
+        Raises:
+            Overloaded: nothing was attempted.
+        """
+        of_client_max = CLIENTS_SHARE_MAX * self._under_way_max
+        if self.under_way >= self._under_way_max or self._under_way[client_id] >= of_client_max:
+            raise Overloaded("as many orders are under way as this process holds; try again shortly")
 
     async def place(self, order: Order) -> Placement:
         """Places one order and answers once that is durable: in the database, or in the journal (`accepted`).
 
-        An order that was begun is carried through even where its caller goes away.
+        What has left is on its way even where its caller goes away.
 
         Raises:
             KeyReused: the client used the key before for another request.
@@ -132,12 +146,14 @@ class Intake:
             IntakeUnavailable: it was not placed, neither here nor there.
             IntakeOutcomeUnknown: it may have been placed.
         """
-        if len(self._under_way) >= self._under_way_max:
-            raise Overloaded(f"{self._under_way_max} orders are under way in this process; try again shortly")
-        task = asyncio.create_task(self._place(order, Deadline.after(self._deadline_s)))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        self.require_room(order.client_id)
+        self._under_way[order.client_id] += 1
+        try:
+            return await self._place(order, Deadline.after(self._deadline_s))
+        finally:
+            self._under_way[order.client_id] -= 1
+            if not self._under_way[order.client_id]:
+                del self._under_way[order.client_id]
 
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
         """Those of the orders that wait in the journal, in state `accepted`; see `Journal.find`."""
@@ -213,7 +229,9 @@ class Intake:
     async def _answer(self, batches: Batches[Answer], order: Order, deadline: Deadline) -> Answer:
         """What becomes of the order on one path, at the deadline at the latest."""
         passenger = batches.board(order, deadline)
-        await asyncio.wait({passenger.answer}, timeout=max(deadline.remaining_s, 0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(deadline.remaining_s, 0)):
+                return await asyncio.shield(passenger.answer)
         if not passenger.answer.done():
             if passenger.sent:
                 raise IntakeOutcomeUnknown("no answer came before the order's deadline")

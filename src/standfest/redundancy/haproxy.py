@@ -21,17 +21,22 @@ OUT_OF_ROTATION_MS = CHECK_INTERVAL_MS + CHECK_FAILURES * CHECK_TIMEOUT_MS + CHE
 CHECK_INTERVAL_MS less stays in."""
 
 _CLIENTS_MAX = 4096
-_REQUESTS_PER_API_MAX = 512
-"""What one API process gets at a time from one door: two doors together stay within what it holds. While database
-and journal leader are both away, orders are held for 4 s: 400 orders a second are then 1,600 under way, and as
-many again through the other door, by clients that do not wait so long."""
+_ORDERS_PER_API_MAX, _ORDERS_QUEUED_MAX = 64, 64
+"""What one API process gets of orders at a time from one door, and how many more the door keeps: so many are a quarter
+of a second's work where the cluster takes 2,000 a second, and hold 200 a second for 3 s while nothing is acknowledged.
+An API process that got more at once would do nothing for a while but read them."""
 
+_ORDERS_PER_CLIENT_MAX = 128
+"""Of one client at a time where orders wait: one that sends without end does not take the others' places."""
+
+_OTHERS_PER_API_MAX, _OTHERS_QUEUED_MAX = 32, 256
 _ONCE_PER_API_MAX = 32
 _QUEUE_PER_API_MAX = 256
+_CLIENTS_KEPT = 10_000
 _BUFFER_BYTES = 65536
 """A request larger than this, less 1 KiB, cannot be sent a second time: it holds orders of some 1,000 lines."""
 
-_QUEUE_TIMEOUT_S = 2
+_QUEUE_TIMEOUT_S = 4
 _CONNECT_TIMEOUT_MS = 500
 _SERVER_TIMEOUT_S = 10
 """Above every deadline that an API process sets itself. A shorter one would send slow requests again and again."""
@@ -59,6 +64,7 @@ _REFUSED_REPEAT = (
     "The connection broke and the repeat was not taken; it may have happened. Repeat it with the same key."
 )
 _ANSWERED_BY = "X-Answered-By"
+_TOO_MUCH = "More is sent than can be taken now; nothing was attempted. Try again shortly, with the same key."
 _NOBODY = "Nobody takes requests at the moment; nothing was attempted. Repeat with the same key."
 
 
@@ -70,7 +76,9 @@ def render_door(site: Site, door: Door) -> str:
         _global(),
         _defaults(),
         _frontend(door),
-        _repeatable(apis),
+        _clients(),
+        _repeatable("intake", apis, _ORDERS_PER_API_MAX, check="track repeatable/{name}"),
+        _repeatable("repeatable", apis, _OTHERS_PER_API_MAX, check="check"),
         _once(apis),
         _statistics(stats, site.passwords["door-stats"]),
     ]
@@ -122,6 +130,7 @@ def _problem(status: int, slug: str, detail: str) -> str:
 def _frontend(door: Door) -> str:
     hidden = _problem(404, "not-found", "There is nothing here.")
     nobody = _problem(503, "unavailable", _NOBODY)
+    too_much = f"status 429 {_problem(429, 'overloaded', _TOO_MUCH)} hdr Retry-After 1"
     return f"""frontend orders
     bind {door.address}:{door.port}
     # The whole body first: an API process never waits for a slow client, and only a whole request can be repeated.
@@ -137,15 +146,33 @@ def _frontend(door: Door) -> str:
     http-after-response set-status 504 reason "Gateway Timeout" if {{ status 503 }} {{ res.hdr({_ANSWERED_BY}) door }}
     acl only_reads method GET HEAD OPTIONS
     acl has_key req.hdr(Idempotency-Key) -m found
+    acl order path /v1/orders
+    acl many path /v1/orders /v1/changes /v1/products
+    # What would wait too long is refused here, at the least cost and before it is attempted. Browsing goes first, then
+    # who has most on the way.
+    acl waiting queue(intake) gt 0
+    http-request track-sc0 req.hdr(Authorization),sha1 table clients if order has_key
+    http-request return {too_much} if order has_key {{ queue(intake) ge {_ORDERS_QUEUED_MAX} }}
+    http-request return {too_much} if order has_key waiting {{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}
+    http-request return {too_much} if only_reads many waiting
+    http-request return {too_much} if only_reads {{ queue(repeatable) ge {_OTHERS_QUEUED_MAX} }}
+    use_backend intake if order has_key !only_reads
     use_backend repeatable if only_reads or has_key
     default_backend once
 """
 
 
-def _repeatable(apis: list[tuple[str, Service]]) -> str:
+def _clients() -> str:
+    return f"""backend clients
+    # By a digest of the key, which is not to be read from a door.
+    stick-table type binary len 20 size {_CLIENTS_KEPT} expire 10s store conn_cur
+"""
+
+
+def _repeatable(name: str, apis: list[tuple[str, Service]], at_once_max: int, check: str) -> str:
     unknown = _problem(504, "outcome-unknown", _REFUSED_REPEAT)
-    servers = "\n".join(f"    server {name} {service.address} check" for name, service in apis)
-    return f"""backend repeatable
+    servers = "\n".join(f"    server {api} {service.address} {check.format(name=api)}" for api, service in apis)
+    return f"""backend {name}
     balance random(2)
     retries 3
     # No status and no response-timeout: what was shed would come back as more load, what is slow as more of it.
@@ -157,7 +184,7 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
     option httpchk GET /readyz
     # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
     http-check expect status 200 error-status L7OKC
-    default-server maxconn {_REQUESTS_PER_API_MAX} maxqueue {_QUEUE_PER_API_MAX}
+    default-server maxconn {at_once_max} maxqueue {_QUEUE_PER_API_MAX}
     default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
     # What a frozen process holds is broken off, and thereby sent to another one.
     default-server fall {CHECK_FAILURES} rise 1 on-marked-down shutdown-sessions

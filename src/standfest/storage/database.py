@@ -21,6 +21,7 @@ from standfest.storage.statements import statement
 ATTEMPT_MIN_S = 0.5
 """With less time left nothing is begun: it would be abandoned half-way, which costs more than it brings."""
 
+_LOOK_S = 0.05  # pauses between two looks at how long a database has been silent
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
 _NO_NAME = "no synchronous standby is named: a commit would be on one node only"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -110,16 +111,25 @@ class Database:
         connection = await self._take(Deadline.after(patience_s))
         connection.committed_durably = False
         clock = asyncio.get_running_loop()
-        taken_at = clock.time()
-        alarm = clock.call_later(max(min(patience_s, deadline.remaining_s), 0), lambda: watch())  # noqa: PLW0108 - it is defined below
+        taken_at = looked_at = clock.time()
+        silent_s = 0.0
 
-        def watch() -> None:
-            nonlocal alarm
-            silent_s = clock.time() - max(taken_at, self._committed_at)
-            if deadline.passed or silence_max_s is None or silent_s >= silence_max_s:
+        def look_again() -> asyncio.TimerHandle:
+            seconds = min(_LOOK_S, patience_s - silent_s, deadline.remaining_s)
+            return clock.call_later(max(seconds, 0), lambda: look())  # noqa: PLW0108 - it is defined below
+
+        alarm = look_again()
+
+        def look() -> None:
+            """Counts the silence. While this process was late itself, an answer may have been there unread."""
+            nonlocal alarm, looked_at, silent_s
+            now = clock.time()
+            silent_s = min(silent_s + min(now - looked_at, 2 * _LOOK_S), now - max(taken_at, self._committed_at))
+            looked_at = now
+            if deadline.passed or silent_s >= patience_s:
                 connection.abandon()
             else:
-                alarm = clock.call_later(min(silence_max_s - silent_s, max(deadline.remaining_s, 0)), watch)
+                alarm = look_again()
 
         try:
             yield connection

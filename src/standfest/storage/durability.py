@@ -5,6 +5,7 @@ mode": in strict mode without a standby it sets `ANY 1 (*)`, which any WAL recei
 """
 
 import re
+from functools import lru_cache
 
 SYNC_WAIT_CUT_SHORT = "01000"
 """SQLSTATE of the warning after which a commit is local only: its outcome is unknown."""
@@ -12,6 +13,7 @@ SYNC_WAIT_CUT_SHORT = "01000"
 _LIST = re.compile(r"\((?P<list>.*)\)", re.DOTALL)
 
 
+@lru_cache(maxsize=16)
 def names_a_standby(synchronous_standby_names: str) -> bool:
     """Whether the setting makes a commit wait for a standby that is named: not empty, and not `*`."""
     setting = synchronous_standby_names.strip()

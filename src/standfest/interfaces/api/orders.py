@@ -109,6 +109,7 @@ READ_CACHE = {"Cache-Control": "private, no-cache"}
 async def place_order(request: ApiRequest) -> ASGIApp:
     """`POST /v1/orders`."""
     services, client = services_of(request.scope), client_of(request.scope)
+    services.intake.require_room(client.id)
     key = idempotency_key(request.scope)
     value, body = await read_body(request, OrderRequest)
     submission = Submission(
