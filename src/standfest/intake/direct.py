@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
+from psycopg.pq.abc import PGresult
 
 from standfest.domain.events import OrderEvent
 from standfest.domain.lifecycle import State
@@ -26,8 +27,9 @@ from standfest.errors import StandfestError
 from standfest.intake.decisions import decision_columns, head_columns, remembered
 from standfest.intake.errors import KeyReused
 from standfest.storage.connection import Connection
-from standfest.storage.database import Cursor, Database, commit
+from standfest.storage.database import BARRIER, BEGIN, ROLLBACK, Database, commit
 from standfest.storage.deadline import Deadline
+from standfest.storage.exchange import Columns
 from standfest.storage.orders import read_events, read_orders
 from standfest.storage.statements import statement
 
@@ -74,7 +76,7 @@ async def place(
     async with database.connection(deadline, silence_max_s) as connection:
         barrier, outcomes = await _in_full(connection, [in_full(order) for order in orders])
         if outcomes is None:
-            await connection.execute("ROLLBACK")
+            await connection.exchange.run(ROLLBACK)
             barrier, outcomes = await _one_by_one(connection, orders)
         await commit(connection, deadline, barrier)
     return outcomes
@@ -95,14 +97,12 @@ async def place_aside(database: Database, decisions: Sequence[Decision], deadlin
         await commit(connection, deadline, barrier)
 
 
-async def _in_full(connection: Connection, decisions: Sequence[Decision]) -> tuple[Cursor, list[Outcome] | None]:
+async def _in_full(connection: Connection, decisions: Sequence[Decision]) -> tuple[PGresult, list[Outcome] | None]:
     """Claims and writes all at once, as nearly all orders end; no outcomes where something was short."""
     columns = head_columns(decisions) | decision_columns(decisions)
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        barrier = await connection.execute(statement("barrier"))
-        written = await connection.execute(statement("intake/claim", "intake/write"), columns)
-    claimed = await _claimed(written)
+    write = statement("intake/claim", "intake/write"), columns
+    _, barrier, written = await connection.exchange.run(BEGIN, BARRIER, write)
+    claimed = _claimed(written)
     if claimed is None:
         return barrier, None
     if claimed == len(decisions):
@@ -110,28 +110,24 @@ async def _in_full(connection: Connection, decisions: Sequence[Decision]) -> tup
     return barrier, await _with_repeats(connection, decisions)
 
 
-async def _one_by_one(connection: Connection, orders: Sequence[Order]) -> tuple[Cursor, list[Outcome]]:
+async def _one_by_one(connection: Connection, orders: Sequence[Order]) -> tuple[PGresult, list[Outcome]]:
     """Claims, decides order by order with the stock locked, and writes what was decided."""
-    async with connection.pipeline():
-        await connection.execute("BEGIN")
-        barrier = await connection.execute(statement("barrier"))
-        heads = head_columns([in_full(order) for order in orders])
-        cursor = await connection.execute(statement("intake/claim", "intake/claimed_ids"), heads)
-    mine = {order_id for (order_id,) in await cursor.fetchall()}
+    heads = head_columns([in_full(order) for order in orders])
+    claim = statement("intake/claim", "intake/claimed_ids"), heads
+    _, barrier, ids = await connection.exchange.run(BEGIN, BARRIER, claim)
+    mine = {UUID((ids.get_value(row, 0) or b"").decode()) for row in range(ids.ntuples)}
     claimed = [order for order in orders if order.order_id in mine]
     products = sorted({line.product_id for order in claimed for line in order.lines})
     locked = await connection.execute(statement("intake/lock_stock"), {"product_id": products})
     available: dict[int, int] = dict(await locked.fetchall())
     decisions = allocate(claimed, available)
     other = [decision.order for decision in decisions if decision.order.status != "confirmed"]
-    async with connection.pipeline():
-        columns = decision_columns(decisions)
-        written = await connection.execute(statement("intake/claimed_before", "intake/write"), columns)
-        await connection.execute(
-            statement("intake/set_status"),
-            {"order_id": [order.order_id for order in other], "status": [order.status for order in other]},
-        )
-    if await _claimed(written) != len(claimed):
+    states: Columns = {"order_id": [order.order_id for order in other], "status": [order.status for order in other]}
+    written, _ = await connection.exchange.run(
+        (statement("intake/claimed_before", "intake/write"), decision_columns(decisions)),
+        (statement("intake/set_status"), states),
+    )
+    if _claimed(written) != len(claimed):
         raise StatementBroken("stock that was locked and counted was not there; report this with the log")
     decided = {decision.order.order_id: decision for decision in decisions}
     whole = [decided.get(order.order_id) or Decision(order) for order in orders]
@@ -143,10 +139,10 @@ def _placed(decision: Decision) -> Placement:
     return Placement(order, False, order.status, order.content_hash, decision.shortages)
 
 
-async def _claimed(written: Cursor) -> int | None:
+def _claimed(written: PGresult) -> int | None:
     """How many orders were claimed and written; None where something was short."""
-    ((claimed, demanded, taken),) = await written.fetchall()
-    return int(claimed) if demanded == taken else None
+    claimed, demanded, taken = (int(written.get_value(0, column) or b"") for column in range(3))
+    return claimed if demanded == taken else None
 
 
 async def _with_repeats(connection: Connection, decisions: Sequence[Decision]) -> list[Outcome]:

@@ -78,23 +78,41 @@ class ArrayDumper(Dumper):
 
     def upgrade(self, obj: list[Any], format: PyFormat) -> Self:
         """The dumper for this list's type of element."""
-        element = _element_type(obj)
-        if element not in _KINDS:
-            known = ", ".join(sorted(of.__name__ for of in _KINDS))
-            raise DataError(f"cannot send a list of {element.__name__}: known are lists of {known}")
-        return type(self)(self.cls, kind=_KINDS[element])
+        return type(self)(self.cls, kind=_kind(obj))
 
     def dump(self, obj: list[Any]) -> Buffer:
         """The array in PostgreSQL's binary form."""
-        if not obj:
-            return _pack_head(0, 0, self._kind.element_oid)
-        encode = self._kind.encode
-        head = _pack_head(1, None in obj, self._kind.element_oid) + _pack_dimension(len(obj), 1)
-        try:
-            return head + b"".join([_NULL if value is None else encode(value) for value in obj])
-        except (AttributeError, KeyError, TypeError, UnicodeEncodeError, struct.error) as error:
-            raise DataError(f"cannot send a list of mixed or unfit elements: {error}") from error
+        return _array(obj, self._kind)
+
+
+def encode(values: list[Any]) -> tuple[int, bytes]:
+    """An array's type (OID) and its binary form, for a list as `ArrayDumper` takes it. Raises psycopg's DataError."""
+    kind = _kind(values)
+    return kind.array_oid, _array(values, kind)
+
+
+def _array(values: list[Any], kind: _Kind) -> bytes:
+    if not values:
+        return _pack_head(0, 0, kind.element_oid)
+    head = _pack_head(1, None in values, kind.element_oid) + _pack_dimension(len(values), 1)
+    of = kind.encode
+    try:
+        return head + b"".join([_NULL if value is None else of(value) for value in values])
+    except (AttributeError, KeyError, TypeError, UnicodeEncodeError, struct.error) as error:
+        raise DataError(f"cannot send a list of mixed or unfit elements: {error}") from error
+
+
+def _kind(values: list[Any]) -> _Kind:
+    element = _element_type(values)
+    kind = _KINDS.get(element)
+    if kind is None:
+        known = ", ".join(sorted(of.__name__ for of in _KINDS))
+        raise DataError(f"cannot send a list of {element.__name__}: known are lists of {known}")
+    return kind
 
 
 def _element_type(values: list[Any]) -> type:
-    return next((type(value) for value in values if value is not None), type(None))
+    for value in values:
+        if value is not None:
+            return type(value)
+    return type(None)

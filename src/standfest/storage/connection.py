@@ -17,6 +17,7 @@ from standfest.storage.abandon import shut_socket
 from standfest.storage.arrays import ArrayDumper
 from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
 from standfest.storage.errors import DatabaseUnavailable, TooManyConnections
+from standfest.storage.exchange import Exchange
 
 _CONNECT_TIMEOUT_S = 2
 _TCP_USER_TIMEOUT_MS = 3_000
@@ -67,6 +68,8 @@ class Connection(AsyncConnection[TupleRow]):
     committed_durably = False
     """Its last transaction is on a named standby."""
     abandoned = False
+    exchange: Exchange
+    """The quick way for statements that go together."""
 
     def abandon(self) -> None:
         """Shuts the socket down: whoever waits on it fails at once. Nothing is sent to the server."""
@@ -142,6 +145,7 @@ class Connection(AsyncConnection[TupleRow]):
             kind = TooManyConnections if any(words in detail for words in _FULL) else DatabaseUnavailable
             raise kind(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
         connection.host = host
+        connection.exchange = Exchange(connection.pgconn)
         connection.opened_at = asyncio.get_running_loop().time()
         connection.add_notice_handler(connection._notice)
         connection.adapters.register_dumper(list, ArrayDumper)

@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 import psycopg
 import structlog
 from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
 from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown, PoolBusy, TryAgain
+from standfest.storage.exchange import Step
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.statements import statement
 
@@ -30,7 +31,11 @@ _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lo
 
 _OF_THE_DATA = ("21", "22", "23", "44", "54")  # what was sent is wrong: other data would have been written
 
-Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
+BEGIN: Step = (b"BEGIN", {})
+BARRIER: Step = (statement("barrier"), {})
+ROLLBACK: Step = (b"ROLLBACK", {})
+_COMMIT: Step = (b"COMMIT", {})
+_NAMES: Step = (b"SHOW synchronous_standby_names", {})
 
 _log = structlog.get_logger(__name__)
 
@@ -89,7 +94,7 @@ class Database:
         async with self.connection(deadline) as connection:
             await connection.execute("BEGIN")
             yield connection
-            barrier = await connection.execute(statement("barrier"))
+            (barrier,) = await connection.exchange.run(BARRIER)
             await commit(connection, deadline, barrier)
 
     @contextlib.asynccontextmanager
@@ -217,33 +222,31 @@ class Database:
     async def _roll_back(self, connection: Connection) -> None:
         alarm = asyncio.get_running_loop().call_later(1.0, connection.abandon)
         try:
-            await connection.execute("ROLLBACK")
+            await connection.exchange.run(ROLLBACK)
         except psycopg.Error:
             connection.pgconn.finish()  # the server rolls back by itself once the connection is gone
         finally:
             alarm.cancel()
 
 
-async def commit(connection: Connection, deadline: Deadline, barrier: Cursor) -> None:
+async def commit(connection: Connection, deadline: Deadline, barrier: PGresult) -> None:
     """Commits a transaction, and makes sure that a named standby has it.
 
-    `barrier`: what the statement of this name was answered in the transaction.
+    `barrier`: what BARRIER was answered in the transaction.
 
     Raises:
         DatabaseUnavailable: nothing was sent; the caller's transaction is still open and will be rolled back.
         OutcomeUnknown: the commit was sent, and no durable yes came back.
     """
-    await _require_named_standby(barrier)
+    _require_named_standby(barrier)
     if deadline.passed:
         raise DatabaseUnavailable("the deadline passed before the commit was sent")
     connection.sync_wait_cut_short = connection.committed_durably = False
     try:
-        async with connection.pipeline():
-            committed = await connection.execute("COMMIT")
-            names = await connection.execute("SHOW synchronous_standby_names")
-        if committed.statusmessage != "COMMIT":
-            raise OutcomeUnknown(f"the commit was answered with {committed.statusmessage}")
-        await _check_names(names)
+        committed, names = await connection.exchange.run(_COMMIT, _NAMES)
+        if committed.command_status != b"COMMIT":
+            raise OutcomeUnknown(f"the commit was answered with {committed.command_status!r}")
+        _require_names(names.get_value(0, 0))
     except (psycopg.Error, DatabaseUnavailable) as error:
         raise OutcomeUnknown(f"no answer to the commit: {_first_line(error)}") from error
     if connection.sync_wait_cut_short:
@@ -251,7 +254,7 @@ async def commit(connection: Connection, deadline: Deadline, barrier: Cursor) ->
     connection.committed_durably = True
 
 
-async def _require_named_standby(barrier: Cursor) -> None:
+def _require_named_standby(barrier: PGresult) -> None:
     """Refuses to go on where commits do not wait for a standby that is named, or nobody is there to answer them.
 
     A commit that nobody answers cannot be taken back: its back end waits on after it was abandoned.
@@ -259,16 +262,13 @@ async def _require_named_standby(barrier: Cursor) -> None:
     Raises:
         NoStandby: `synchronous_standby_names` is empty or `*`, or nobody receives WAL.
     """
-    row = await barrier.fetchone()
-    if row is None or not names_a_standby(row[1]):
-        raise NoStandby(_NO_NAME)
-    if not row[2]:
+    _require_names(barrier.get_value(0, 1))
+    if barrier.get_value(0, 2) != b"t":
         raise NoStandby("no standby is connected: a commit would be answered by nobody")
 
 
-async def _check_names(cursor: Cursor) -> None:
-    row = await cursor.fetchone()
-    if row is None or not names_a_standby(str(row[0])):
+def _require_names(names: bytes | None) -> None:
+    if names is None or not names_a_standby(names.decode()):
         raise NoStandby(_NO_NAME)
 
 
