@@ -14,7 +14,7 @@ from standfest.cluster.binaries import Binaries
 from standfest.cluster.home import Home
 from standfest.cluster.secrets import PASSWORDS, Secrets
 from standfest.cluster.topology import LOCAL, Journal, Topology
-from standfest.redundancy.postgres import dynamic_settings
+from standfest.redundancy.postgres import dynamic_settings, shared_buffers_mib
 from standfest.redundancy.render import render_node
 from standfest.redundancy.site import Site
 
@@ -30,9 +30,9 @@ def rendered(node_name: str, topology: Topology = LOCAL) -> dict[str, str]:
     return {path.name: content for path, content in render_node(site).items()}
 
 
-def patroni(node_name: str = "n1") -> Any:
+def patroni(node_name: str = "n1", topology: Topology = LOCAL) -> Any:
     """The node's Patroni configuration."""
-    return json.loads(rendered(node_name)["patroni.json"])
+    return json.loads(rendered(node_name, topology)["patroni.json"])
 
 
 def supervisord(node_name: str, topology: Topology = LOCAL) -> configparser.RawConfigParser:
@@ -72,6 +72,14 @@ def test_patroni_accepts_its_own_timing() -> None:
     """loop_wait + 2 · retry_timeout does not exceed ttl, which Patroni demands."""
     settings = msgspec.convert(dynamic_settings(LOCAL), dict[str, Any])
     assert settings["loop_wait"] + 2 * settings["retry_timeout"] <= settings["ttl"]
+
+
+@pytest.mark.parametrize(("memory_gib", "mib"), [(0.5, 64), (24, 1024), (4096, 8192)])
+def test_servers_take_their_part_of_the_machines_memory(memory_gib: float, mib: int) -> None:
+    """Three servers on one machine share an eighth of its memory within bounds; who sets a size has it."""
+    assert shared_buffers_mib(LOCAL, int(memory_gib * 2**30)) == mib
+    sized = msgspec.structs.replace(LOCAL, postgres=msgspec.structs.replace(LOCAL.postgres, shared_buffers_mib=96))
+    assert patroni(topology=sized)["postgresql"]["parameters"]["shared_buffers"] == "96MB"
 
 
 def test_what_an_acknowledgement_rests_on_is_on() -> None:

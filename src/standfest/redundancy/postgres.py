@@ -6,7 +6,9 @@ documentation of PostgreSQL 18.
 
 import ipaddress
 import json
+import os
 import shlex
+from pathlib import Path
 
 from standfest.cluster.commands import rewind_arguments, rewind_program
 from standfest.cluster.topology import Topology
@@ -20,6 +22,9 @@ TTL_S = 20
 
 _RETRY_TIMEOUT_S = 3
 """Patroni's smallest retry_timeout."""
+
+SHARE_OF_MEMORY = 8
+SHARED_BUFFERS_MIN_MIB, SHARED_BUFFERS_MAX_MIB = 64, 8192
 
 _STOP_TIMEOUT_S = 10
 """A primary that does not stop by then is killed, so that a switchover ends."""
@@ -101,7 +106,6 @@ def _shared_parameters(topology: Topology) -> dict[str, object]:
         "restart_after_crash": "off",
         # size
         "max_connections": topology.postgres.max_connections,
-        "shared_buffers": f"{topology.postgres.shared_buffers_mib}MB",
         "io_method": "sync",  # no pool of I/O workers: three processes less on each node
         "autovacuum_max_workers": 2,
         "jit": "off",
@@ -110,7 +114,8 @@ def _shared_parameters(topology: Topology) -> dict[str, object]:
         "max_replication_slots": 10,
         # A primary that was replaced comes back by pg_rewind, which copies all of its successor's WAL.
         "wal_keep_size": "512MB",
-        "max_wal_size": "512MB",
+        # After each checkpoint the first change of a page writes all of it: rare checkpoints keep random indexes cheap.
+        "max_wal_size": "2GB",
         "max_slot_wal_keep_size": "4GB",  # a node held for days must not fill the primary's disk
         "wal_sender_timeout": "10s",
         "wal_receiver_timeout": "10s",
@@ -134,6 +139,7 @@ def _local_parameters(site: Site) -> dict[str, object]:
     return {
         # TCP only: three servers on one machine could meet in a socket directory, and paths may be too long for one.
         "unix_socket_directories": "",
+        "shared_buffers": f"{site.topology.postgres.shared_buffers_mib or shared_buffers_mib(site.topology)}MB",
         # A postmaster outlives the Patroni that started it and that Patroni's pipe to supervisor.
         "logging_collector": "on",
         "log_directory": str(site.home.logs),
@@ -142,6 +148,29 @@ def _local_parameters(site: Site) -> dict[str, object]:
         "log_rotation_age": "1d",
         "log_truncate_on_rotation": "on",
     }
+
+
+def shared_buffers_mib(topology: Topology, memory_bytes: int | None = None) -> int:
+    """What one server keeps in memory, in MiB: an eighth of the machine's, shared by the cluster's servers on it.
+
+    PostgreSQL's manual suggests a quarter for a machine of its own; API processes, etcd and the page cache live here too.
+
+    Args:
+        topology: nodes on the loopback network are all on this machine.
+        memory_bytes: of the machine; None: what it has, or a container is allowed.
+    """
+    servers = sum(ipaddress.ip_address(node.address).is_loopback for node in topology.nodes) or 1
+    share = (memory_bytes or _memory_bytes()) // (SHARE_OF_MEMORY * servers * 2**20)
+    return min(max(share, SHARED_BUFFERS_MIN_MIB), SHARED_BUFFERS_MAX_MIB)
+
+
+def _memory_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text()
+    except OSError:
+        return memory
+    return min(memory, int(limit)) if limit.strip().isdigit() else memory
 
 
 def _host_based_authentication(topology: Topology) -> list[str]:
