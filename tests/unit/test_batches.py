@@ -51,7 +51,7 @@ def batches_on(way: Way, **limits: float) -> Batches[str]:
         weight_max=int(limits.get("weight_max", 100)),
         flights_max=int(limits.get("flights_max", 1)),
         spacing_s=limits.get("spacing_s", 0.0),
-        alone_at_once=bool(limits.get("alone_at_once", False)),
+        gather_s=limits.get("gather_s"),
     )
 
 
@@ -187,7 +187,7 @@ async def test_departures_are_spaced_and_the_first_is_not_kept() -> None:
 async def test_a_second_flight_leaves_after_a_while_and_who_is_alone_at_once() -> None:
     """While a flight is in the air the next one waits for company; as soon as none is, all that wait leave."""
     way = Way()
-    batches = batches_on(way, spacing_s=0.05, orders_max=10, flights_max=2, alone_at_once=True)
+    batches = batches_on(way, spacing_s=0.05, orders_max=10, flights_max=2, gather_s=0.0)
     first = batches.board(wanted("a"), Deadline.after(5))
     others = [batches.board(wanted(key), Deadline.after(5)) for key in "bc"]
     await asyncio.sleep(0)
@@ -197,10 +197,29 @@ async def test_a_second_flight_leaves_after_a_while_and_who_is_alone_at_once() -
     assert way.flights == [["a"], ["b", "c"]]
 
 
+async def test_who_follows_in_company_gathers_and_who_is_alone_leaves_at_once() -> None:
+    """After a flight behind which somebody waits the next one leaves no sooner than the space; after one behind which
+    nobody does, at once."""
+    way = Way()
+    batches = batches_on(way, spacing_s=5.0, gather_s=0.05, orders_max=10)
+    first, second = (batches.board(wanted(key), Deadline.after(5)) for key in "ab")
+    way.open.set()
+    await first.answer
+    await asyncio.sleep(0)
+    third = batches.board(wanted("c"), Deadline.after(5))
+    assert [await second.answer, await third.answer] == ["b", "c"]
+    assert way.flights == [["a"], ["b", "c"]]
+    await asyncio.sleep(0)
+    alone = batches.board(wanted("d"), Deadline.after(5))
+    await asyncio.sleep(0)
+    assert way.flights[-1] == ["d"]
+    await alone.answer
+
+
 async def test_a_slow_flight_holds_up_the_next_one_no_longer_than_the_space() -> None:
     """What waits leaves beside a flight that does not land."""
     way = Way()
-    batches = batches_on(way, spacing_s=0.01, orders_max=10, flights_max=2, alone_at_once=True)
+    batches = batches_on(way, spacing_s=0.01, orders_max=10, flights_max=2, gather_s=0.0)
     passengers = [batches.board(wanted(key), Deadline.after(5)) for key in "abc"]
     async with asyncio.timeout(5):
         while len(way.flights) < 2:  # noqa: ASYNC110 - the way has no event for it

@@ -54,7 +54,7 @@ class Batches(Generic[Answer]):
         weight_max: int,
         flights_max: int,
         spacing_s: float = 0.0,
-        alone_at_once: bool = False,
+        gather_s: float | None = None,
     ) -> None:
         """
         Args:
@@ -65,7 +65,7 @@ class Batches(Generic[Answer]):
             weight_max: of one batch; a single order may be heavier.
             flights_max: batches in the air at once.
             spacing_s: seconds between two departures, at least.
-            alone_at_once: who finds nothing in the air leaves at once, however short ago the last departure was.
+            gather_s: the same where none is in the air; who has no company then leaves at once. None: as `spacing_s`.
         """
         self._send = send
         self._everybodys = everybodys
@@ -74,7 +74,8 @@ class Batches(Generic[Answer]):
         self._weight_max = weight_max
         self._flights_max = flights_max
         self._spacing_s = spacing_s
-        self._alone_at_once = alone_at_once
+        self._gather_s = gather_s
+        self._company = False
         self._departed_at = 0.0
         self._departing: asyncio.TimerHandle | None = None
         self._waiting: Turns[Passenger[Answer]] = Turns()
@@ -109,11 +110,19 @@ class Batches(Generic[Answer]):
     def _arrived(self, order_id: UUID) -> None:
         del self._under_way[order_id]
 
+    def _pause_s(self) -> float:
+        """How long the next batch has to wait yet."""
+        if self._flights or self._gather_s is None:
+            space_s = self._spacing_s
+        else:
+            space_s = self._gather_s if self._company else 0.0
+        return self._departed_at + space_s - time.monotonic()
+
     def _depart(self) -> None:
         self._departing = None
         while self._waiting and len(self._flights) < self._flights_max:
-            early_s = self._departed_at + self._spacing_s - time.monotonic()
-            if early_s > 0 and not (self._alone_at_once and not self._flights):
+            early_s = self._pause_s()
+            if early_s > 0:
                 self._departing = asyncio.get_running_loop().call_later(early_s, self._depart)
                 return
             batch = self._next_batch()
@@ -128,11 +137,10 @@ class Batches(Generic[Answer]):
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
-        if self._departing is not None and self._alone_at_once and not self._flights:
+        self._company = len(self._under_way) > 0
+        if self._departing is not None:
             self._departing.cancel()
-            self._departing = None
-        if self._departing is None:
-            self._depart()
+        self._depart()
         if not flight.cancelled():
             flight.result()  # whatever can go wrong went to the passengers; anything else shall be seen
 

@@ -48,6 +48,8 @@ CLIENTS_SHARE_MAX = 0.75
 """So much of what a process holds is one client's at most: one that sends without end leaves room for the others."""
 DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
+DIRECT_GATHER_S = 0.008
+"""In company orders leave so far apart, to be fewer batches: where little is sent, each costs more than its orders."""
 DIRECT_SPACING_S = 0.01
 """A second one leaves so long after the first: where commits are quick, all that arrives meanwhile shares the next."""
 JOURNAL_FLIGHTS = 2
@@ -98,7 +100,7 @@ class Intake:
             weight_max=DIRECT_LINES_MAX,
             flights_max=DIRECT_FLIGHTS,
             spacing_s=DIRECT_SPACING_S,
-            alone_at_once=True,
+            gather_s=DIRECT_GATHER_S,
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
             self._fly_journal,

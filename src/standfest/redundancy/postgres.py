@@ -153,7 +153,7 @@ def _local_parameters(site: Site) -> dict[str, object]:
 def shared_buffers_mib(topology: Topology, memory_bytes: int | None = None) -> int:
     """What one server keeps in memory, in MiB: an eighth of the machine's, shared by the cluster's servers on it.
 
-    PostgreSQL's manual suggests a quarter for a machine of its own; API processes, etcd and the page cache live here too.
+    PostgreSQL's manual suggests a quarter for a machine of its own; here API processes and etcd live as well.
 
     Args:
         topology: nodes on the loopback network are all on this machine.
