@@ -52,7 +52,7 @@ JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
 WORKER_CONNECTIONS = 3
-INTAKE_NICE, BACKGROUND_NICE = 5, 19
+INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
 taken in, and what is too much is refused quickly. What nobody waits for comes last."""
 

@@ -222,9 +222,16 @@ def test_what_is_too_much_is_refused_before_it_is_attempted(doors: Doors) -> Non
         door = doors.addresses[:1]
         many = asyncio.create_task(send_open_loop(door, 4_000, 0.1, client="hasty", prefix="hasty"))
         await asyncio.sleep(0.15)
-        few = asyncio.create_task(send_open_loop(door, 200, 0.1, client="modest", prefix="modest"))
+        sent = asyncio.Event()
+
+        def at(offset_s: float) -> None:
+            if offset_s >= 0.095:
+                sent.set()
+
+        few = asyncio.create_task(send_open_loop(door, 200, 0.1, client="modest", prefix="modest", at=at))
         async with httpx.AsyncClient() as client:
             browsing = await client.get(f"{doors.urls[0]}/v1/orders")
+        await sent.wait()
         for name in apis:
             doors.signal(name, signal.SIGCONT)
         return await many, await few, browsing.status_code, browsing.headers["Retry-After"]

@@ -43,6 +43,25 @@ async def test_after_a_failure_nothing_is_done(connection: Connection) -> None:
     assert done.get_value(0, 0) is None
 
 
+async def test_unfit_values_leave_the_connection_as_it_was(connection: Connection) -> None:
+    """What cannot be sent is told before anything is."""
+    with pytest.raises(psycopg.DataError):
+        await connection.exchange.run((b"SELECT 'first'", {}), (COUNT, {"number": [1, "two"]}))
+    (again,) = await connection.exchange.run((COUNT, {"number": [1]}))
+    assert again.get_value(0, 0) == b"1"
+
+
+async def test_a_session_that_is_ended_ends_the_exchange(connection: Connection, database: TestDatabase) -> None:
+    """Whoever waits when the server ends the session is told so at once."""
+    with psycopg.connect(database.dsn("postgres"), autocommit=True) as admin:
+        pid = connection.info.backend_pid
+        asyncio.get_running_loop().call_later(0.1, admin.execute, "SELECT pg_terminate_backend(%s)", [pid])
+        with pytest.raises(psycopg.OperationalError):
+            async with asyncio.timeout(4):
+                await connection.exchange.run((b"SELECT pg_sleep(5)", {}), (b"SELECT 1", {}))
+    assert connection.closed
+
+
 async def test_more_than_a_socket_holds_goes_both_ways(connection: Connection) -> None:
     """Long lists and long answers at once hold nobody up."""
     text = b"SELECT repeat('x', 10000000), cardinality(%(text)s::text [])"

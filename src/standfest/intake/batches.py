@@ -64,7 +64,7 @@ class Batches(Generic[Answer]):
             orders_max: in one batch.
             weight_max: of one batch; a single order may be heavier.
             flights_max: batches in the air at once.
-            spacing_s: seconds between two departures, at least.
+            spacing_s: seconds between two departures, at least, while a batch is in the air.
             gather_s: the same where none is in the air; who has no company then leaves at once. None: as `spacing_s`.
         """
         self._send = send

@@ -140,7 +140,7 @@ class Intake:
     async def place(self, order: Order) -> Placement:
         """Places one order and answers once that is durable: in the database, or in the journal (`accepted`).
 
-        What has left is on its way even where its caller goes away.
+        An order that waits for its batch or has left with it goes on even where its caller goes away.
 
         Raises:
             KeyReused: the client used the key before for another request.
@@ -238,8 +238,8 @@ class Intake:
             if passenger.sent:
                 raise IntakeOutcomeUnknown("no answer came before the order's deadline")
             late = Overloaded("the order's turn did not come before its deadline; it was not attempted")
-            if not passenger.deadline.passed:
-                raise late  # it goes on for a twin that came later
+            if passenger.deadline is not deadline:
+                raise late  # it goes on for a twin that waits longer
             passenger.fail(late)
         return passenger.answer.result()
 

@@ -22,16 +22,15 @@ CHECK_INTERVAL_MS less stays in."""
 
 _CLIENTS_MAX = 4096
 _ORDERS_PER_API_MAX, _ORDERS_QUEUED_MAX = 64, 64
-"""What one API process gets of orders at a time from one door, and how many more the door keeps: so many are a quarter
-of a second's work where the cluster takes 2,000 a second, and hold 200 a second for 3 s while nothing is acknowledged.
-An API process that got more at once would do nothing for a while but read them."""
+"""What one API process gets of orders at a time from one door, and how many more the door keeps: through two doors 512,
+which is a quarter of a second's work where 2,000 a second are taken, and 2.5 s of 200 a second while nothing is
+acknowledged. An API process that got more at once would do nothing for a while but read them."""
 
 _ORDERS_PER_CLIENT_MAX = 128
-"""Of one client at a time where orders wait: one that sends without end does not take the others' places."""
+"""Of one client where a door's queue is half full: one that sends without end leaves places for the others."""
 
-_OTHERS_PER_API_MAX, _OTHERS_QUEUED_MAX = 32, 256
-_ONCE_PER_API_MAX = 32
-_QUEUE_PER_API_MAX = 256
+_OTHERS_PER_API_MAX = 32
+_OTHERS_QUEUED_MAX = 256
 _CLIENTS_KEPT = 10_000
 _BUFFER_BYTES = 65536
 """A request larger than this, less 1 KiB, cannot be sent a second time: it holds orders of some 1,000 lines."""
@@ -77,8 +76,8 @@ def render_door(site: Site, door: Door) -> str:
         _defaults(),
         _frontend(door),
         _clients(),
-        _repeatable("intake", apis, _ORDERS_PER_API_MAX, check="track repeatable/{name}"),
-        _repeatable("repeatable", apis, _OTHERS_PER_API_MAX, check="check"),
+        _intake(apis),
+        _repeatable(apis),
         _once(apis),
         _statistics(stats, site.passwords["door-stats"]),
     ]
@@ -130,7 +129,6 @@ def _problem(status: int, slug: str, detail: str) -> str:
 def _frontend(door: Door) -> str:
     hidden = _problem(404, "not-found", "There is nothing here.")
     nobody = _problem(503, "unavailable", _NOBODY)
-    too_much = f"status 429 {_problem(429, 'overloaded', _TOO_MUCH)} hdr Retry-After 1"
     return f"""frontend orders
     bind {door.address}:{door.port}
     # The whole body first: an API process never waits for a slow client, and only a whole request can be repeated.
@@ -146,16 +144,8 @@ def _frontend(door: Door) -> str:
     http-after-response set-status 504 reason "Gateway Timeout" if {{ status 503 }} {{ res.hdr({_ANSWERED_BY}) door }}
     acl only_reads method GET HEAD OPTIONS
     acl has_key req.hdr(Idempotency-Key) -m found
-    acl order path /v1/orders
-    acl many path /v1/orders /v1/changes /v1/products
-    # What would wait too long is refused here, at the least cost and before it is attempted. Browsing goes first, then
-    # who has most on the way.
-    acl waiting queue(intake) gt 0
-    http-request track-sc0 req.hdr(Authorization),sha1 table clients if order has_key
-    http-request return {too_much} if order has_key {{ queue(intake) ge {_ORDERS_QUEUED_MAX} }}
-    http-request return {too_much} if order has_key waiting {{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}
-    http-request return {too_much} if only_reads many waiting
-    http-request return {too_much} if only_reads {{ queue(repeatable) ge {_OTHERS_QUEUED_MAX} }}
+    # However it is written: the API reads paths as generously.
+    acl order path,url_dec -m reg ^/+v1/+orders/*$
     use_backend intake if order has_key !only_reads
     use_backend repeatable if only_reads or has_key
     default_backend once
@@ -169,40 +159,68 @@ def _clients() -> str:
 """
 
 
-def _repeatable(name: str, apis: list[tuple[str, Service]], at_once_max: int, check: str) -> str:
+def _intake(apis: list[tuple[str, Service]]) -> str:
+    crowded = f"{{ queue ge {_ORDERS_QUEUED_MAX // 2} }}"
+    return f"""backend intake
+    # What would wait too long is refused here, at the least cost and before it is attempted: first who has most here.
+    http-request track-sc0 req.hdr(Authorization),word(-1,' '),sha1 table clients
+    http-request return {_refusal()} if {crowded} {{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}
+    http-request return {_refusal()} if {{ queue ge {_ORDERS_QUEUED_MAX} }}
+{_repeating()}
+    default-server maxconn {_ORDERS_PER_API_MAX} on-marked-down shutdown-sessions
+{_servers(apis, "track repeatable/{name}")}
+"""
+
+
+def _repeatable(apis: list[tuple[str, Service]]) -> str:
+    return f"""backend repeatable
+    # Browsing goes behind orders.
+    acl many path,url_dec -m reg ^/+v1/+(orders|changes|products)/*$
+    http-request return {_refusal()} if {{ method GET HEAD }} many {{ queue(intake) ge {_ORDERS_QUEUED_MAX // 2} }}
+    http-request return {_refusal()} if {{ queue ge {_OTHERS_QUEUED_MAX} }}
+{_repeating()}
+    option httpchk GET /readyz
+    # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
+    http-check expect status 200 error-status L7OKC
+    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
+    default-server fall {CHECK_FAILURES} rise 1
+    # What a frozen process holds is broken off, and thereby sent to another one.
+    default-server maxconn {_OTHERS_PER_API_MAX} on-marked-down shutdown-sessions
+{_servers(apis, "check")}
+"""
+
+
+def _repeating() -> str:
     unknown = _problem(504, "outcome-unknown", _REFUSED_REPEAT)
-    servers = "\n".join(f"    server {api} {service.address} {check.format(name=api)}" for api, service in apis)
-    return f"""backend {name}
-    balance random(2)
+    return f"""    balance random(2)
     retries 3
     # No status and no response-timeout: what was shed would come back as more load, what is slow as more of it.
     retry-on conn-failure empty-response junk-response
     option redispatch 1
     # Who got the repeat speaks for itself alone: what broke before may have been done.
     http-response set-var-fmt(txn.repeats) %rc
-    http-response return status 504 {unknown} if {{ status 429 503 }} !{{ var(txn.repeats) -m str 0 }}
-    option httpchk GET /readyz
-    # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
-    http-check expect status 200 error-status L7OKC
-    default-server maxconn {at_once_max} maxqueue {_QUEUE_PER_API_MAX}
-    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
-    # What a frozen process holds is broken off, and thereby sent to another one.
-    default-server fall {CHECK_FAILURES} rise 1 on-marked-down shutdown-sessions
-{servers}
-"""
+    http-response return status 504 {unknown} if {{ status 429 503 }} !{{ var(txn.repeats) -m str 0 }}"""
+
+
+def _refusal() -> str:
+    return f"status 429 {_problem(429, 'overloaded', _TOO_MUCH)} hdr Retry-After 1"
+
+
+def _servers(apis: list[tuple[str, Service]], check: str) -> str:
+    return "\n".join(f"    server {name} {service.address} {check.format(name=name)}" for name, service in apis)
 
 
 def _once(apis: list[tuple[str, Service]]) -> str:
-    servers = "\n".join(f"    server {name} {service.address} track repeatable/{name}" for name, service in apis)
     return f"""backend once
+    http-request return {_refusal()} if {{ queue ge {_OTHERS_QUEUED_MAX} }}
     balance random(2)
     retries 3
     retry-on conn-failure
     option redispatch 1
     # On a kept connection that the server is closing nobody knows whether it was sent.
     http-reuse never
-    default-server maxconn {_ONCE_PER_API_MAX} maxqueue {_QUEUE_PER_API_MAX}
-{servers}
+    default-server maxconn {_OTHERS_PER_API_MAX}
+{_servers(apis, "track repeatable/{name}")}
 """
 
 

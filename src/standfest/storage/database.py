@@ -106,7 +106,8 @@ class Database:
         Args:
             deadline: nothing is sent after it.
             silence_max_s: it is abandoned after so many seconds already in which nothing was committed over this
-                pool: a database that is only slow goes on committing for others. Getting a connection has as long.
+                pool: a database that is only slow goes on committing for others. Seconds in which this process was late
+                itself do not count. Getting a connection has as long.
 
         Raises:
             DatabaseUnavailable: no connection, or it failed before a commit was sent.

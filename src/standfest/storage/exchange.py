@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from psycopg import OperationalError
 from psycopg.errors import InvalidSqlStatementName, error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
@@ -44,39 +45,39 @@ class Exchange:
         Raises:
             psycopg.Error: what failed first.
         """
-        fresh: dict[_Key, bytes] = {}
-        self._pgconn.enter_pipeline_mode()
-        preparing = [each for statement, columns in steps for each in self._send(statement, columns, fresh)]
-        self._pgconn.pipeline_sync()
+        encoded = [_encoded(*step) for step in steps]
         try:
+            self._pgconn.enter_pipeline_mode()
+            sent = [each for step in encoded for each in self._send(*step)]
+            self._pgconn.pipeline_sync()
             results = await self._results()
-        except BaseException:
+            self._pgconn.exit_pipeline_mode()
+        except BaseException as error:
             self._pgconn.finish()  # answers are still to come, which would be taken for those of the next ones
+            if isinstance(error, OSError):
+                raise OperationalError(f"the connection cannot be waited for: {error}") from error
             raise
-        self._pgconn.exit_pipeline_mode()
+        for prepared, result in zip(sent, results, strict=True):
+            if prepared is not None and result.status != ExecStatus.COMMAND_OK:
+                del self._prepared[prepared]
         for result in results:
             if result.status == ExecStatus.FATAL_ERROR:
-                error = error_from_result(result)
-                if isinstance(error, InvalidSqlStatementName):
+                failure = error_from_result(result)
+                if isinstance(failure, InvalidSqlStatementName):
                     self._prepared.clear()  # psycopg deallocates all where it is told to roll back
-                raise error
-        self._prepared |= fresh
-        return [result for result, is_prepare in zip(results, preparing, strict=True) if not is_prepare]
+                raise failure
+        return [result for prepared, result in zip(sent, results, strict=True) if prepared is None]
 
-    def _send(self, statement: bytes, columns: Columns, fresh: dict[_Key, bytes]) -> list[bool]:
-        """Sends a statement, and before it, where it is new here, its preparation (True)."""
-        text, names = _numbered(statement)
-        arrays = [encode(columns[name]) for name in names]
-        key = (statement, tuple(oid for oid, _ in arrays))
-        name = self._prepared.get(key) or fresh.get(key)
-        preparing = [False]
-        if name is None:
-            name = fresh[key] = b"exchange_%d" % self._named
+    def _send(self, key: _Key, text: bytes, arrays: list[bytes]) -> list[_Key | None]:
+        """Sends a statement (None), and before it, where it is new here, its preparation (its key)."""
+        sent: list[_Key | None] = [None]
+        if key not in self._prepared:
+            self._prepared[key] = b"exchange_%d" % self._named
             self._named += 1
-            self._pgconn.send_prepare(name, text, key[1])
-            preparing = [True, False]
-        self._pgconn.send_query_prepared(name, [array for _, array in arrays], [Format.BINARY] * len(arrays))
-        return preparing
+            self._pgconn.send_prepare(self._prepared[key], text, key[1])
+            sent = [key, None]
+        self._pgconn.send_query_prepared(self._prepared[key], arrays, [Format.BINARY] * len(arrays))
+        return sent
 
     async def _results(self) -> list[PGresult]:
         pgconn = self._pgconn
@@ -84,16 +85,28 @@ class Exchange:
             await _ready(pgconn.socket, to_write=True)
             pgconn.consume_input()
         results: list[PGresult] = []
+        ended = True
         while True:
             while pgconn.is_busy():
                 await _ready(pgconn.socket, to_write=False)
                 pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:
-                continue  # the end of one command's results
-            if result.status == ExecStatus.PIPELINE_SYNC:
+                if ended:
+                    raise OperationalError("the connection ended in the middle of an exchange")
+                ended = True  # of one command's results
+            elif result.status == ExecStatus.PIPELINE_SYNC:
                 return results
-            results.append(result)
+            else:
+                ended = False
+                results.append(result)
+
+
+def _encoded(statement: bytes, columns: Columns) -> tuple[_Key, bytes, list[bytes]]:
+    """What it is prepared by, its text, its values. What is wrong with them is found here, before anything is sent."""
+    text, names = _numbered(statement)
+    arrays = [encode(columns[name]) for name in names]
+    return (statement, tuple(oid for oid, _ in arrays)), text, [array for _, array in arrays]
 
 
 async def _ready(descriptor: int, *, to_write: bool) -> None:
