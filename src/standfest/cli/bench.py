@@ -5,6 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -13,11 +14,14 @@ from rich.table import Table
 from standfest.cli.grounds import end_on_sigterm, isolated, new_run, start_guard
 from standfest.cli.output import as_json, print_json
 from standfest.cli.own_client import BENCH
+from standfest.cli.replay import load, send
 from standfest.cli.schema import conninfo
 from standfest.cluster.access import app_access
 from standfest.cluster.home import Home
+from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
-from standfest.scaling.bench import growth, hot, journal, orders, overload
+from standfest.scaling.bench import file, growth, hot, journal, orders, overload
+from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import Document, Result, number
 from standfest.scaling.bench.rounds import Plan
 from standfest.scaling.bench.target import Target, prepare
@@ -32,7 +36,9 @@ BENCHES: Mapping[str, Bench] = {
     "overload": overload.run,
     "reads": growth.reads,
 }
-"""In the order in which they are carried out, `growth` behind them: after `reads` no audit runs any more."""
+"""In the order in which they are carried out, between `file` and `growth`: after `reads` no audit runs any more."""
+NAMES = ("file", *BENCHES, "growth")
+MADE_UP_INVOICES = 1_000
 
 
 class BenchInterrupted(StandfestError):
@@ -46,9 +52,10 @@ class BenchInterrupted(StandfestError):
 Examples:
   standfest bench orders
   standfest bench all --json > results.json
+  standfest bench file --file online_retail.csv.gz
   standfest bench growth --orders 1000000"""
 )
-@click.argument("names", metavar="NAME...|all", nargs=-1, required=True, type=click.Choice([*BENCHES, "growth", "all"]))
+@click.argument("names", metavar="NAME...|all", nargs=-1, required=True, type=click.Choice([*NAMES, "all"]))
 @click.option(
     "--seconds",
     type=click.FloatRange(1, 3600),
@@ -68,14 +75,22 @@ Examples:
     show_default=True,
     help="How many orders `growth` measures among (about 2.5 kB each, on each node).",
 )
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help=f"What `file` sends, as `replay` reads it. Default: {MADE_UP_INVOICES:,} made-up invoices.",
+)
 @as_json
-def bench(names: tuple[str, ...], seconds: float, clients: int, rounds: int, many: int, as_json: bool) -> None:
-    """Measure on a cluster of its own, durable as always: orders, hot, journal, overload, reads, growth, or all.
+def bench(
+    names: tuple[str, ...], seconds: float, clients: int, rounds: int, many: int, path: Path | None, as_json: bool
+) -> None:
+    """Measure on a cluster of its own, durable as always: file, orders, hot, journal, overload, reads, growth, or all.
 
     Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
     that is missed does not fail the command: exit code 1 means that what was measured is worth nothing.
     """
-    wanted = [name for name in (*BENCHES, "growth") if name in names or "all" in names]
+    wanted = [name for name in NAMES if name in names or "all" in names]
     console = Console(stderr=True)
     plan = Plan(
         run=f"bench-{new_run()[-4:]}",
@@ -85,7 +100,7 @@ def bench(names: tuple[str, ...], seconds: float, clients: int, rounds: int, man
         tell=lambda what: console.print(what, highlight=False, markup=False, soft_wrap=True),
     )
     try:
-        told = asyncio.run(_run(wanted, plan, many))
+        told = asyncio.run(_run(wanted, plan, many, path))
     except asyncio.CancelledError:
         raise BenchInterrupted("interrupted; the cluster that was measured is gone") from None
     if as_json:
@@ -94,11 +109,10 @@ def bench(names: tuple[str, ...], seconds: float, clients: int, rounds: int, man
         _show(Console(), told)
 
 
-async def _run(names: list[str], plan: Plan, many: int) -> Document:
+async def _run(names: list[str], plan: Plan, many: int, path: Path | None) -> Document:
     end_on_sigterm()
     home = Home.default()
     home.create()
-    benches: dict[str, Bench] = {**BENCHES, "growth": partial(growth.growth, many=many)}
     told = []
     with start_guard(home) as guard:
         async with isolated(home, guard, None, BENCH) as grounds:
@@ -106,11 +120,26 @@ async def _run(names: list[str], plan: Plan, many: int) -> Document:
             pgbench = grounds.binaries.postgres_bin / "pgbench"
             app = conninfo(app_access(grounds.cluster.topology, grounds.cluster.secrets))
             target = await prepare(grounds.cluster, pgbench, app, grounds.conninfo, grounds.client, grounds.key)
+            benches: dict[str, Bench] = {
+                **BENCHES,
+                "file": partial(file.run, replay=partial(_replay, grounds, plan.clients, path)),
+                "growth": partial(growth.growth, many=many),
+            }
             for name in names:
                 told.append((await benches[name](target, replace(plan, run=f"{plan.run}-{name}"))).document())
             parts = await versions(grounds.binaries)
     measured = {"seconds": plan.seconds, "clients": plan.clients, "rounds": plan.rounds}
     return {"measured": measured, "versions": parts, "benches": told}
+
+
+async def _replay(grounds: Grounds, clients: int, path: Path | None) -> float:
+    """Sends the file, or made-up invoices, through the doors; lines a second. Raises BenchFailed."""
+    source, plan = load(path, None if path else MADE_UP_INVOICES, seed=1)
+    doors = [f"http://{door.address}:{door.port}" for door in grounds.cluster.topology.doors]
+    whole = await send(doors, grounds.key, plan, source, clients, None, lambda: None)
+    if not whole["ok"]:
+        raise BenchFailed(f"not all of {source} was taken: {whole['reasons']}; see `standfest status`")
+    return float(whole["speed"]["lines_per_s"])
 
 
 def _show(console: Console, told: Document) -> None:
