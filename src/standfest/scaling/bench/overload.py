@@ -31,13 +31,13 @@ NONE = Answers(0, 0.0, 0.0, 0.0)
 async def run(target: Target, plan: Plan) -> Result:
     """Finds the most that is reached, and sends three times as much. Raises BenchFailed."""
     rounds = Rounds(target, plan)
-    orders = [f"/v1/orders/{order_id}" for order_id in await target.some_orders(1_000)]
     figures: dict[Goal, list[float]] = {}
     for number in range(1, plan.rounds + 1):
         of = f"(round {number} of {plan.rounds})"
         plan.tell(f"the most that is reached {of}")
         most = rounds.note("most, orders/s", (await rounds.place(rounds.load(target.doors))).good_per_s)
         plan.tell(f"{TIMES} times as much {of}")
+        orders = [f"/v1/orders/{order_id}" for order_id in await target.some_orders(1_000)]
         much = rounds.load(target.doors, connections=CONNECTIONS, rate_per_s=TIMES * most)
         reading = rounds.load(target.doors, connections=READS_PER_S, rate_per_s=READS_PER_S, paths=orders)
         sent, read = await asyncio.gather(rounds.place(much, refused=REFUSED), send(reading))
