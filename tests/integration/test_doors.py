@@ -221,7 +221,7 @@ def test_what_is_too_much_is_refused_before_it_is_attempted(doors: Doors) -> Non
             doors.signal(name, signal.SIGSTOP)
         door = doors.addresses[:1]
         many = asyncio.create_task(send_open_loop(door, 4_000, 0.1, client="hasty", prefix="hasty"))
-        await asyncio.sleep(0.15)
+        await asyncio.to_thread(wait_until, lambda: doors.queued(1) >= 32, "the queue is half full", START_TIMEOUT_S)
         sent = asyncio.Event()
 
         def at(offset_s: float) -> None:

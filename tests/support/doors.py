@@ -97,13 +97,21 @@ class Doors:
 
     def states(self, door: int) -> list[str]:
         """How the door sees the three API processes: UP, NOLB (no new requests), DOWN, ..."""
+        rows = self._statistics(door)
+        return [row["status"].split()[0] for row in rows if row["pxname"] == "repeatable" and row["svname"][0] == "n"]
+
+    def queued(self, door: int) -> int:
+        """How many orders the door keeps for which no API process has room."""
+        rows = self._statistics(door)
+        return sum(int(row["qcur"]) for row in rows if (row["pxname"], row["svname"]) == ("intake", "BACKEND"))
+
+    def _statistics(self, door: int) -> list[dict[str, str]]:
         host, port = self.topology.nodes[door - 1].address, self.topology.ports.door_stats
         try:
             text = httpx.get(f"http://{host}:{port}/stats;csv", auth=("operator", "secret"), timeout=2).text
         except httpx.TransportError:
             return []
-        rows = csv.DictReader(text.lstrip("# ").splitlines())
-        return [row["status"].split()[0] for row in rows if row["pxname"] == "repeatable" and row["svname"][0] == "n"]
+        return list(csv.DictReader(text.lstrip("# ").splitlines()))
 
     def attempts(self) -> Counter[str]:
         """How often work on each request was begun, all API processes together."""

@@ -137,7 +137,7 @@ class Batches(Generic[Answer]):
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
         self._flights.discard(flight)
-        self._company = len(self._under_way) > 0
+        self._company = bool(self._under_way)
         if self._departing is not None:
             self._departing.cancel()
         self._depart()

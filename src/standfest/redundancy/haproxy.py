@@ -26,8 +26,11 @@ _ORDERS_PER_API_MAX, _ORDERS_QUEUED_MAX = 64, 64
 which is a quarter of a second's work where 2,000 a second are taken, and 2.5 s of 200 a second while nothing is
 acknowledged. An API process that got more at once would do nothing for a while but read them."""
 
+_ORDERS_CROWDED = _ORDERS_QUEUED_MAX // 2
+"""Where a door keeps so many, browsing and who has most there are refused first."""
+
 _ORDERS_PER_CLIENT_MAX = 128
-"""Of one client where a door's queue is half full: one that sends without end leaves places for the others."""
+"""Of one client where it is crowded: one that sends without end leaves places for the others."""
 
 _OTHERS_PER_API_MAX = 32
 _OTHERS_QUEUED_MAX = 256
@@ -160,11 +163,11 @@ def _clients() -> str:
 
 
 def _intake(apis: list[tuple[str, Service]]) -> str:
-    crowded = f"{{ queue ge {_ORDERS_QUEUED_MAX // 2} }}"
+    most = f"{{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}"
     return f"""backend intake
     # What would wait too long is refused here, at the least cost and before it is attempted: first who has most here.
     http-request track-sc0 req.hdr(Authorization),word(-1,' '),sha1 table clients
-    http-request return {_refusal()} if {crowded} {{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}
+    http-request return {_refusal()} if {{ queue ge {_ORDERS_CROWDED} }} {most}
     http-request return {_refusal()} if {{ queue ge {_ORDERS_QUEUED_MAX} }}
 {_repeating()}
     default-server maxconn {_ORDERS_PER_API_MAX} on-marked-down shutdown-sessions
@@ -176,7 +179,7 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
     return f"""backend repeatable
     # Browsing goes behind orders.
     acl many path,url_dec -m reg ^/+v1/+(orders|changes|products)/*$
-    http-request return {_refusal()} if {{ method GET HEAD }} many {{ queue(intake) ge {_ORDERS_QUEUED_MAX // 2} }}
+    http-request return {_refusal()} if {{ method GET HEAD }} many {{ queue(intake) ge {_ORDERS_CROWDED} }}
     http-request return {_refusal()} if {{ queue ge {_OTHERS_QUEUED_MAX} }}
 {_repeating()}
     option httpchk GET /readyz

@@ -24,8 +24,6 @@ Step = tuple[bytes, Columns]
 """A statement with a placeholder `%(name)s` for each list that it takes."""
 
 _PLACEHOLDER = re.compile(rb"%\((\w+)\)s")
-
-
 _Key = tuple[bytes, tuple[int, ...]]
 
 
