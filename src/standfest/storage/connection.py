@@ -6,7 +6,7 @@ waiting call at once, and the server finds out by itself.
 """
 
 import asyncio
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import psycopg
@@ -18,8 +18,9 @@ from standfest.storage.arrays import ArrayDumper
 from standfest.storage.durability import SYNC_WAIT_CUT_SHORT
 from standfest.storage.errors import DatabaseUnavailable, TooManyConnections
 from standfest.storage.exchange import Exchange
+from standfest.storage.libpq import connect
 
-_CONNECT_TIMEOUT_S = 2
+_CONNECT_S = 2.0
 _TCP_USER_TIMEOUT_MS = 3_000
 # A refused connection has no SQLSTATE (libpq gives its text only); these are those of 53300.
 _FULL = ("too many connections", "too many clients", "remaining connection slots")
@@ -105,45 +106,37 @@ class Connection(AsyncConnection[TupleRow]):
 
     @classmethod
     async def open(cls, host: Host, settings: DatabaseSettings, timeout_s: float) -> Self:
-        """Connects within `timeout_s`, or gives up without waiting for the driver.
+        """Connects within `timeout_s`.
 
         Raises:
             DatabaseUnavailable: the node does not answer in time, or refuses.
         """
-        attempt = asyncio.ensure_future(
-            cls.connect(
-                host=host.address,
-                port=host.port,
-                dbname=settings.name,
-                user=settings.user,
-                password=settings.password,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                tcp_user_timeout=_TCP_USER_TIMEOUT_MS,
-                keepalives_idle=5,
-                keepalives_interval=2,
-                keepalives_count=3,
-                sslmode="disable",
-                gssencmode="disable",
-                application_name="standfest",
-                options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
-                autocommit=True,
-                prepare_threshold=0,  # at once: a connection lives long and says the same few things
-            )
-        )
         try:
-            done, _ = await asyncio.wait({attempt}, timeout=timeout_s)
-        except asyncio.CancelledError:
-            _give_up(attempt)
-            raise
-        if not done:
-            _give_up(attempt)
-            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} did not answer in time")
-        try:
-            connection = attempt.result()
-        except psycopg.Error as error:
+            async with asyncio.timeout(min(timeout_s, _CONNECT_S)):
+                pgconn = await connect(
+                    hostaddr=host.address,
+                    port=host.port,
+                    dbname=settings.name,
+                    user=settings.user,
+                    password=settings.password,
+                    tcp_user_timeout=_TCP_USER_TIMEOUT_MS,
+                    keepalives_idle=5,
+                    keepalives_interval=2,
+                    keepalives_count=3,
+                    sslmode="disable",
+                    gssencmode="disable",
+                    application_name="standfest",
+                    options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+                )
+        except TimeoutError:
+            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} did not answer in time") from None
+        except psycopg.OperationalError as error:
             detail = str(error).strip().replace("\n", " ")
             kind = TooManyConnections if any(words in detail for words in _FULL) else DatabaseUnavailable
             raise kind(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
+        connection = cls(pgconn)
+        await connection.set_autocommit(True)
+        connection.prepare_threshold = 0  # at once: a connection lives long and says the same few things
         connection.host = host
         connection.exchange = Exchange(connection.pgconn)
         connection.opened_at = asyncio.get_running_loop().time()
@@ -154,14 +147,3 @@ class Connection(AsyncConnection[TupleRow]):
     def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
         if diagnostic.sqlstate == SYNC_WAIT_CUT_SHORT:
             self.sync_wait_cut_short = True
-
-
-def _give_up(attempt: "asyncio.Future[Any]") -> None:
-    """Ends a connection attempt that nobody waits for any more, and closes what it brings all the same."""
-    attempt.cancel()
-    attempt.add_done_callback(_discard)
-
-
-def _discard(attempt: "asyncio.Future[Any]") -> None:
-    if not attempt.cancelled() and attempt.exception() is None:
-        attempt.result().pgconn.finish()

@@ -6,7 +6,6 @@ those that are longer than 4 KiB, and looks up a dumper for each value: half of 
 psycopg.
 """
 
-import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +17,7 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from standfest.storage.arrays import encode
+from standfest.storage.libpq import ready
 
 Columns = Mapping[str, list[Any]]
 Step = tuple[bytes, Columns]
@@ -80,13 +80,13 @@ class Exchange:
     async def _results(self) -> list[PGresult]:
         pgconn = self._pgconn
         while pgconn.flush():  # the server may want to be read from before it reads on
-            await _ready(pgconn.socket, to_write=True)
+            await ready(pgconn.socket, to_read=True, to_write=True)
             pgconn.consume_input()
         results: list[PGresult] = []
         ended = True
         while True:
             while pgconn.is_busy():
-                await _ready(pgconn.socket, to_write=False)
+                await ready(pgconn.socket, to_read=True)
                 pgconn.consume_input()
             result = pgconn.get_result()
             if result is None:
@@ -105,26 +105,6 @@ def _encoded(statement: bytes, columns: Columns) -> tuple[_Key, bytes, list[byte
     text, names = _numbered(statement)
     arrays = [encode(columns[name]) for name in names]
     return (statement, tuple(oid for oid, _ in arrays)), text, [array for _, array in arrays]
-
-
-async def _ready(descriptor: int, *, to_write: bool) -> None:
-    """Waits until there is something to read, or room to write where that is wanted."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def done() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(descriptor, done)
-    if to_write:
-        loop.add_writer(descriptor, done)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
-        if to_write:
-            loop.remove_writer(descriptor)
 
 
 @cache
