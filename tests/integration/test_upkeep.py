@@ -204,8 +204,8 @@ async def test_a_full_store_takes_orders_again_once_they_are_drained() -> None:
             await upkeep.round()
             assert list(upkeep.health.alarms) == ["NOSPACE"]
             await journal.store.txn(Txn((), (Delete(b"k", b"l"),)), DEADLINE_S)
-            steps = await _rounds(upkeep, Disarm)
-            assert any(isinstance(step, Defragment) for step in steps)
+            await _rounds(upkeep, Disarm)
+            assert upkeep.done.steps["defragment"] >= 1  # files differ in size: one may have been all
             await journal.put(b"k", b"again")
             await upkeep.round()
             assert list(upkeep.health.alarms) == []
