@@ -20,9 +20,9 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def _open(database: TestDatabase, timeout_s: float, password_of: Role = "standfest_app") -> Connection:
+async def _open(database: TestDatabase, timeout_s: float, with_that_of: Role = "standfest_app") -> Connection:
     host = Host(database.host, database.port)
-    password = database.password_file(password_of).read_text().strip()
+    password = database.password_file(with_that_of).read_text().strip()
     return await Connection.open(host, DatabaseSettings((host,), database.name, "standfest_app", password), timeout_s)
 
 
@@ -50,7 +50,7 @@ async def test_a_refusal_leaves_no_socket_and_says_why(database: TestDatabase) -
     """What the server says is told, and the connection is closed."""
     before = _sockets(database)
     with pytest.raises(DatabaseUnavailable, match="password authentication failed"):
-        await _open(database, 5, password_of="standfest_owner")
+        await _open(database, 5, with_that_of="standfest_owner")
     assert _sockets(database) == before
 
 
