@@ -40,14 +40,17 @@ class Doors:
     def __len__(self) -> int:
         return len(self._doors)
 
-    def choose(self, now: float, not_these: Collection[str] = ()) -> Choice:
-        """The next door; those that rest and those in `not_these` come last."""
+    def choose(self, now: float, last: str = "", under_way: Collection[str] = ()) -> Choice:
+        """The next door: another than those `under_way`, then one that does not rest, then another than the `last`.
+
+        However soon a door's rest ends, a second attempt there would wait for what the first one waits for.
+        """
         count = len(self._doors)
         self._turn = (self._turn + 1) % count
-        best, least = self._doors[self._turn - 1], (float("inf"), True)
+        best, least = self._doors[self._turn - 1], (True, float("inf"), True)
         for offset in range(count):
             door = self._doors[(self._turn - 1 + offset) % count]
-            reluctance = (max(door.rests_until - now, 0.0), door.url in not_these)
+            reluctance = (door.url in under_way, max(door.rests_until - now, 0.0), door.url == last)
             if reluctance < least:
                 best, least = door, reluctance
         probing = best.failures > 0 and best.rests_until <= now

@@ -184,7 +184,7 @@ class OrdersClient:
                 if course.may_begin(now):
                     for door, since in under_way.values():
                         self._doors.silent(door, since, now)
-                    choice = self._doors.choose(now, {last_door, *(door for door, _ in under_way.values())})
+                    choice = self._doors.choose(now, last_door, {door for door, _ in under_way.values()})
                     last_door = choice.url
                     attempt = self._attempt(request, last_door, course.begin(now, choice.probing))
                     under_way[asyncio.create_task(attempt)] = (last_door, now)

@@ -74,7 +74,17 @@ def test_silence_towards_one_is_no_failure() -> None:
 def test_a_repeat_takes_the_other_door() -> None:
     """The door of the last attempt is not the next one while another is as good, whoever's turn it is."""
     two = doors()
-    assert [two.choose(0.0, ["http://a"]).url for _ in range(3)] == ["http://b"] * 3
+    assert [two.choose(0.0, last="http://a").url for _ in range(3)] == ["http://b"] * 3
+
+
+def test_a_second_attempt_at_once_takes_the_other_door_even_while_it_rests_for_longer() -> None:
+    """Where both doors are silent for a moment, no request waits twice at the one that stays silent."""
+    two = doors()
+    two.failed("http://a", since=9.9, now=10.0)
+    two.failed("http://b", since=10.9, now=11.0)
+    assert [two.choose(11.5, "http://a", {"http://a"}).url for _ in range(3)] == ["http://b"] * 3
+    alone = Doors(["http://a"], rest_s=2.0, rest_max_s=8.0)
+    assert alone.choose(0.0, "http://a", {"http://a"}).url == "http://a"
 
 
 def test_the_only_door_is_used_while_it_rests() -> None:
