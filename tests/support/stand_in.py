@@ -14,7 +14,8 @@ from typing import Any
 
 import uvloop
 
-from standfest.interfaces.api.edge import Edge, Receive, Scope, Send
+from standfest.interfaces.api.asgi import Receive, Scope, Send
+from standfest.interfaces.api.edge import Edge
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.server import listen, serve

@@ -14,7 +14,7 @@ from standfest.interfaces.api.answers import order_answer, price
 from standfest.interfaces.api.app import ROUTES
 from standfest.interfaces.api.errors import problem_of
 from standfest.interfaces.api.openapi import document
-from standfest.interfaces.api.operations import PUBLIC, operation_of
+from standfest.interfaces.api.operations import PUBLIC
 from standfest.interfaces.api.problems import FAULTS_MAX, KINDS, invalid
 from standfest.storage.errors import DatabaseUnavailable, PoolBusy
 from standfest.telemetry.logs import hide_secrets
@@ -49,7 +49,7 @@ def test_every_route_is_in_the_document_with_its_scopes_and_problems() -> None:
     """Nothing can be asked for that the document does not describe, and every reference leads somewhere."""
     described = document(ROUTES)
     names = {operation["operationId"] for path in described["paths"].values() for operation in path.values()}
-    operations = [operation for operation in map(operation_of, ROUTES) if operation is not None]
+    operations = [route.operation for route in ROUTES]
     assert len(operations) == len(ROUTES) == len(names)
     for path in described["paths"].values():
         for operation in path.values():
@@ -64,13 +64,13 @@ def test_every_route_is_in_the_document_with_its_scopes_and_problems() -> None:
 
 def test_only_what_must_be_is_public() -> None:
     """All that touches orders, products, stock or changes needs a key."""
-    public = {operation.id for operation in map(operation_of, ROUTES) if operation and operation.scopes == PUBLIC}
+    public = {route.operation.id for route in ROUTES if route.operation.scopes == PUBLIC}
     assert public == {"live", "ready", "health", "metrics", "openapi", "readReceiptKey"}
 
 
 def test_every_problem_that_is_documented_exists() -> None:
     """An operation can only name slugs that there are."""
-    named = {slug for operation in map(operation_of, ROUTES) if operation for slug in operation.problems}
+    named = {slug for route in ROUTES for slug in route.operation.problems}
     assert named <= set(KINDS)
 
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from litestar.types import Scope
 
+from standfest.interfaces.api.asgi import Scope
 from standfest.interfaces.api.conditions import if_match, require_match, require_single_step, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.problems import Problem

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar.response.base import ASGIResponse
 from msgspec import Meta
 
 from standfest.domain.events import OrderEvent
@@ -18,6 +17,7 @@ from standfest.domain.products import TaxClass
 from standfest.domain.quantity import from_steps
 from standfest.domain.stock import Shortage
 from standfest.intake.receipts import Receipt
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.texts import NameText
 
 Amount = Annotated[str, Meta(pattern=r"^-?[0-9]+\.[0-9]{2}$")]
@@ -220,13 +220,11 @@ def price(value: Decimal) -> str:
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
-def answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> ASGIResponse:
+def answer(value: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     """A JSON answer; members are in a fixed order, so equal answers are equal bytes."""
-    return ASGIResponse(
-        body=msgspec.json.encode(value), status_code=status, headers=headers, media_type="application/json"
-    )
+    return Answer(msgspec.json.encode(value), status=status, headers=headers, media_type="application/json")
 
 
-def not_modified(headers: dict[str, str]) -> ASGIResponse:
+def not_modified(headers: dict[str, str]) -> Answer:
     """The answer to who has this version already."""
-    return ASGIResponse(status_code=304, headers=headers)
+    return Answer(status=304, headers=headers)

@@ -4,10 +4,10 @@ import math
 import re
 
 import structlog
-from litestar.types import Scope
 
 from standfest.catalogue.keys import Client, parse_key
 from standfest.intake.paths import Path
+from standfest.interfaces.api.asgi import Scope
 from standfest.interfaces.api.body import headers_named
 from standfest.interfaces.api.errors import RETRY_AFTER_S
 from standfest.interfaces.api.operations import PUBLIC, Operation, has_scope, services_of

@@ -4,10 +4,9 @@ import asyncio
 import re
 from typing import Any, TypeVar
 
-from litestar import Request
-from litestar.types import Scope
-
 from standfest.domain.faults import Invalid
+from standfest.interfaces.api.asgi import Scope
+from standfest.interfaces.api.operations import ApiRequest
 from standfest.interfaces.api.problems import Problem, invalid
 from standfest.interfaces.api.shapes import shape
 from standfest.interfaces.api.strict_json import parse
@@ -21,7 +20,7 @@ _JSON = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset[ \t]*=[ \t]*"?utf-
 Shape = TypeVar("Shape")
 
 
-async def read_body(request: Request[Any, Any, Any], type_: type[Shape]) -> tuple[Any, Shape]:
+async def read_body(request: ApiRequest, type_: type[Shape]) -> tuple[Any, Shape]:
     """The body as the JSON value that was sent, and as a `type_`.
 
     Raises:
@@ -49,7 +48,7 @@ def _require_json(scope: Scope) -> None:
         raise Problem("unsupported-media-type", "send JSON in UTF-8 with one Content-Type: application/json")
 
 
-async def _read(request: Request[Any, Any, Any]) -> bytes:
+async def _read(request: ApiRequest) -> bytes:
     for length in headers_named(request.scope, b"content-length"):
         if not length.isdigit() or len(length) > 15 or int(length) > BODY_BYTES_MAX:
             raise _too_large()

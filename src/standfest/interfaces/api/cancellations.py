@@ -3,10 +3,10 @@
 import datetime
 
 import structlog
-from litestar.types import ASGIApp
 
 from standfest.domain.cancellation import CancelRequest
 from standfest.interfaces.api.answers import OrderAnswer, answer, order_answer
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.certainty import require_database, waiting
 from standfest.interfaces.api.conditions import Tags, etag, if_match, require_match
@@ -50,7 +50,7 @@ from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
         ),
     ),
 )
-async def cancel_order(request: ApiRequest) -> ASGIApp:
+async def cancel_order(request: ApiRequest) -> Answer:
     """`POST /v1/orders/{id}/cancel`."""
     scope = request.scope
     services, client = services_of(scope), client_of(scope)

@@ -3,9 +3,9 @@
 import datetime
 
 import msgspec
-from litestar.types import ASGIApp
 
 from standfest.interfaces.api.answers import answer
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.operations import (
     ApiRequest,
     Content,
@@ -64,7 +64,7 @@ class ChangesAnswer(msgspec.Struct, frozen=True):
         tag="changes",
     ),
 )
-async def list_changes(request: ApiRequest) -> ASGIApp:
+async def list_changes(request: ApiRequest) -> Answer:
     """`GET /v1/changes`."""
     services, client = services_of(request.scope), client_of(request.scope)
     values = query(request.scope)

@@ -2,8 +2,7 @@
 
 import re
 
-from litestar.types import Scope
-
+from standfest.interfaces.api.asgi import Scope
 from standfest.interfaces.api.body import headers_named
 from standfest.interfaces.api.problems import Problem, invalid_parameter
 

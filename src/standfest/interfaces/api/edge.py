@@ -3,14 +3,12 @@
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import structlog
 
+from standfest.interfaces.api.asgi import ASGIApp, Message, Receive, Scope, Send
 from standfest.interfaces.api.metrics import ApiMetrics
-from standfest.interfaces.api.operations import operation_of
-from standfest.interfaces.api.problems import MEDIA_TYPE, Problem
+from standfest.interfaces.api.problems import Problem, answer_problem
 from standfest.interfaces.api.readiness import Readiness
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v1/health"})
@@ -19,6 +17,7 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v1/health"})
 CROWDED = "standfest.crowded"
 """In the scope of requests on a connection that took one of the last file descriptors."""
 
+_SLASHES = re.compile("/{2,}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _SECURITY_HEADERS = [
@@ -28,13 +27,6 @@ _SECURITY_HEADERS = [
 ]
 _NO_STORE = (b"cache-control", b"no-store")
 _CLOSE = (b"connection", b"close")
-
-# ASGI 3, as plain as it is on the wire between server and app.
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 _ids = random.Random()
 _log = structlog.get_logger(__name__)
@@ -62,6 +54,7 @@ class Edge:
             return
         began = time.perf_counter()
         _identify(scope)
+        scope["path"] = _plain(scope["path"])
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -77,7 +70,7 @@ class Edge:
             if refusal is None:
                 await self._app(scope, receive, send_with_headers)
             else:
-                await _send_problem(refusal, scope, send_with_headers)
+                await answer_problem(refusal, scope["request_id"]).send(send_with_headers)
         finally:
             self._in_flight -= 1
             self._record(scope, status, time.perf_counter() - began)
@@ -106,8 +99,7 @@ class Edge:
         message["headers"] = headers
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        handler = scope.get("route_handler")
-        operation = operation_of(handler) if handler is not None else None
+        operation = scope.get("operation")  # none where nothing was found
         name = operation.id if operation else "none"
         self._metrics.count_request(name, status, seconds)
         if status >= 500:
@@ -133,9 +125,6 @@ def _new_id() -> str:
     return f"{_ids.getrandbits(128):032x}"
 
 
-async def _send_problem(problem: Problem, scope: Scope, send: Send) -> None:
-    body = problem.document(scope["request_id"])
-    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def _plain(path: str) -> str:
+    """The path however generously it was written: `//v1/orders/` is `/v1/orders`."""
+    return "/" + _SLASHES.sub("/", path).strip("/") if "//" in path or path.endswith("/") else path

@@ -1,16 +1,12 @@
 """From exceptions to problem documents."""
 
-from typing import Any
-
 import structlog
-from litestar import Request, Response
-from litestar.exceptions import HTTPException
-from litestar.types import ExceptionHandlersMap
 
 from standfest.domain.cancellation import Conflict
 from standfest.domain.faults import Invalid
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, KeyReused, Overloaded
-from standfest.interfaces.api.problems import MEDIA_TYPE, Problem, invalid
+from standfest.interfaces.api.asgi import Answer, Scope
+from standfest.interfaces.api.problems import Problem, answer_problem, invalid
 from standfest.sales.errors import CommandKeyReused, OrderNotFound
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy
 from standfest.telemetry.failures import facts_of
@@ -45,27 +41,10 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem("unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
         case OutcomeUnknown() | IntakeOutcomeUnknown():
             return Problem("outcome-unknown", "the change may have been made: send the same request again")
-        case HTTPException():
-            return _of_framework(error)
     return None
 
 
-def _of_framework(error: HTTPException) -> Problem | None:
-    """What routing itself refuses; its texts are for developers and stay in the log."""
-    if error.status_code == 404:
-        return Problem("not-found", "there is no such resource")
-    if error.status_code == 405:
-        return Problem("method-not-allowed", "see the header Allow", headers=_allowed(error))
-    if 400 <= error.status_code < 500:
-        return Problem("invalid-request", "the request is not valid HTTP for this service")
-    return None
-
-
-def _allowed(error: HTTPException) -> dict[str, str]:
-    return {"Allow": (error.headers or {}).get("allow", "")}
-
-
-def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def answer_error(scope: Scope, error: Exception) -> Answer:
     """The answer to a request that ended with an exception."""
     problem = problem_of(error)
     if problem is None:
@@ -73,8 +52,4 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
         problem = Problem("internal-error", "the request id leads to the cause in this service's log")
     elif problem.status >= 500:
         _log.warning("request_not_done", problem=problem.slug, **facts_of(error))
-    document = problem.document(request.scope["request_id"])  # type: ignore[typeddict-item]
-    return Response(document, status_code=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
-
-
-HANDLERS: ExceptionHandlersMap = {HTTPException: answer_error, Exception: answer_error}
+    return answer_problem(problem, scope["request_id"])

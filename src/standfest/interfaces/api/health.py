@@ -1,33 +1,22 @@
 """What the process says of itself: alive, ready, healthy, measured."""
 
-import asyncio
 import math
-import time
 from typing import Literal
 
 import msgspec
-import structlog
-from litestar.response.base import ASGIResponse
-from litestar.types import ASGIApp
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from standfest.interfaces.api.answers import answer
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.dependencies import Dependency
-from standfest.interfaces.api.metrics import ApiMetrics
-from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, services_of
-from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, parts_of
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
-from standfest.storage.errors import DatabaseUnavailable
-from standfest.telemetry.failures import facts_of
 
-PROBE_DEADLINE_S = 1.0
-"""The database has so long to answer; one probe at a time, and its result holds as long."""
 CATALOGUE_STALE_S = 10.0
 """An older catalogue is called stale, and one beyond the limit of age, with which nothing is done, unavailable."""
 
 _PLAIN = "text/plain; charset=utf-8"
-_log = structlog.get_logger(__name__)
 
 
 class HealthAnswer(msgspec.Struct, frozen=True):
@@ -37,34 +26,6 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     node: str
     ready: bool
     dependencies: tuple[Dependency, ...]
-
-
-class DatabaseProbe:
-    """Asks the database, at most once at a time however many want to know."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._probe: asyncio.Task[Dependency] | None = None
-        self._asked_at = 0.0
-
-    async def state(self) -> Dependency:
-        """The newest state, at most a second old."""
-        now = time.monotonic()
-        if self._probe is None or (self._probe.done() and now - self._asked_at > PROBE_DEADLINE_S):
-            self._asked_at = now
-            self._probe = asyncio.create_task(self._ask())
-        await asyncio.wait({self._probe}, timeout=PROBE_DEADLINE_S)
-        if not self._probe.done():
-            return Dependency("database", "unknown", detail=f"no answer within {PROBE_DEADLINE_S:g} s")
-        return self._probe.result()
-
-    async def _ask(self) -> Dependency:
-        try:
-            await self._services.catalogue.ask(PROBE_DEADLINE_S)  # not in the queue for the orders' connections
-        except DatabaseUnavailable as error:
-            _log.warning("database_probe_failed", **facts_of(error))
-            return Dependency("database", "unavailable", detail="it cannot be used now")
-        return Dependency("database", "ok")
 
 
 @route(
@@ -78,9 +39,9 @@ class DatabaseProbe:
         tag="process",
     ),
 )
-async def live(request: ApiRequest) -> ASGIApp:
+async def live(request: ApiRequest) -> Answer:
     """`GET /livez`."""
-    return ASGIResponse(body=b"alive\n", media_type=_PLAIN)
+    return Answer(b"alive\n", media_type=_PLAIN)
 
 
 @route(
@@ -94,13 +55,12 @@ async def live(request: ApiRequest) -> ASGIApp:
         tag="process",
     ),
 )
-async def ready(request: ApiRequest) -> ASGIApp:
+async def ready(request: ApiRequest) -> Answer:
     """`GET /readyz`: what the process depends on plays no part in it."""
-    readiness: Readiness = request.scope["litestar_app"].state.readiness
-    reason = readiness.reason
+    reason = parts_of(request.scope).readiness.reason
     if reason is None:
-        return ASGIResponse(body=b"ready\n", media_type=_PLAIN)
-    return ASGIResponse(body=f"{reason}\n", status_code=503, media_type=_PLAIN)
+        return Answer(b"ready\n", media_type=_PLAIN)
+    return Answer(f"{reason}\n".encode(), status=503, media_type=_PLAIN)
 
 
 @route(
@@ -114,13 +74,14 @@ async def ready(request: ApiRequest) -> ASGIApp:
         tag="process",
     ),
 )
-async def health(request: ApiRequest) -> ASGIApp:
+async def health(request: ApiRequest) -> Answer:
     """`GET /v1/health`."""
-    services, state = services_of(request.scope), request.scope["litestar_app"].state
+    parts = parts_of(request.scope)
+    services = parts.services
     journal = () if services.journal_state is None else (services.journal_state(),)
-    dependencies = (await state.database_probe.state(), *journal, _catalogue(services))
+    dependencies = (await parts.database_probe.state(), *journal, _catalogue(services))
     well = all(dependency.state == "ok" for dependency in dependencies)
-    ready = state.readiness.reason is None
+    ready = parts.readiness.reason is None
     return answer(HealthAnswer("ok" if well else "degraded", services.node, ready, dependencies))
 
 
@@ -145,7 +106,6 @@ def _catalogue(services: Services) -> Dependency:
         tag="process",
     ),
 )
-async def metrics(request: ApiRequest) -> ASGIApp:
+async def metrics(request: ApiRequest) -> Answer:
     """`GET /metrics`."""
-    measured: ApiMetrics = request.scope["litestar_app"].state.metrics
-    return ASGIResponse(body=generate_latest(measured.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Answer(generate_latest(parts_of(request.scope).metrics.registry), media_type=CONTENT_TYPE_LATEST)

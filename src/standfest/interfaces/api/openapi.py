@@ -5,13 +5,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
-from litestar.response.base import ASGIResponse
-from litestar.types import ASGIApp
 
 from standfest.intake.receipts import Receipt
 from standfest.interfaces.api import problems
 from standfest.interfaces.api.answers import ShortageAnswer
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.edge import PROBES
 from standfest.interfaces.api.operations import (
     PUBLIC,
@@ -19,9 +17,9 @@ from standfest.interfaces.api.operations import (
     Content,
     Operation,
     Parameter,
-    operation_of,
+    parts_of,
 )
-from standfest.interfaces.api.routes import route
+from standfest.interfaces.api.routes import Route, route
 
 API_VERSION = "1.0.0"
 _REF = "#/components/schemas/{name}"
@@ -51,15 +49,14 @@ _MEMBERS = {
         tag="process",
     ),
 )
-async def openapi(request: ApiRequest) -> ASGIApp:
+async def openapi(request: ApiRequest) -> Answer:
     """`GET /v1/openapi.json`."""
-    body: bytes = request.scope["litestar_app"].state.openapi
-    return ASGIResponse(body=body, media_type="application/json")
+    return Answer(parts_of(request.scope).openapi, media_type="application/json")
 
 
-def document(routes: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
+def document(routes: Iterable[Route]) -> dict[str, Any]:
     """The document of an API with these routes."""
-    described = list(_described(routes))
+    described = [(_PATH_TYPE.sub(r"{\1}", each.path), each.method.lower(), each.operation) for each in routes]
     types = [problems.ProblemFault, Receipt, ShortageAnswer]
     types += [type_ for _, _, operation in described for type_ in _types(operation)]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
@@ -87,19 +84,6 @@ def document(routes: Iterable[HTTPRouteHandler]) -> dict[str, Any]:
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A client's key"}},
         },
     }
-
-
-def _described(routes: Iterable[HTTPRouteHandler]) -> Iterator[tuple[str, str, Operation]]:
-    for handler in routes:
-        operation = operation_of(handler)
-        if operation is None:
-            raise ValueError(f"{handler} is no operation: make it one with `route`")
-        for path in handler.paths:
-            yield from (
-                (_PATH_TYPE.sub(r"{\1}", path), method.lower(), operation)
-                for method in handler.http_methods
-                if method != "HEAD"
-            )
 
 
 def _types(operation: Operation) -> Iterator[Any]:

@@ -5,16 +5,22 @@ Authentication and the OpenAPI document are both made from it, so neither can fo
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
-
-from litestar import Request
-from litestar.types import ASGIApp, Scope
+from typing import Any, Literal, NamedTuple, cast
 
 from standfest.catalogue.keys import Client
+from standfest.interfaces.api.asgi import Answer, Receive, Scope
+from standfest.interfaces.api.parts import Parts
 from standfest.interfaces.api.services import Services
 
-ApiRequest = Request[Any, Any, Any]
-Handler = Callable[[ApiRequest], Awaitable[ASGIApp]]
+
+class ApiRequest(NamedTuple):
+    """A request to one of the operations."""
+
+    scope: Scope
+    receive: Receive
+
+
+Handler = Callable[[ApiRequest], Awaitable[Answer]]
 Scopes = frozenset[str]
 
 ADMIN = "admin"
@@ -66,14 +72,19 @@ class Operation:
     tag: str = "orders"
 
 
-def operation_of(handler: Any) -> Operation | None:
-    """The operation of a route handler; None for those the framework adds (OPTIONS)."""
-    return cast("Operation | None", handler.opt.get("operation"))
+def operation_of(scope: Scope) -> Operation:
+    """What the request asks for."""
+    return cast("Operation", scope["operation"])
+
+
+def parts_of(scope: Scope) -> Parts:
+    """What the app was made of."""
+    return cast("Parts", scope["parts"])
 
 
 def services_of(scope: Scope) -> Services:
     """The services that the app was made with."""
-    return cast("Services", scope["litestar_app"].state.services)
+    return parts_of(scope).services
 
 
 def client_of(scope: Scope) -> Client:

@@ -1,9 +1,9 @@
 """Finding orders, in pages."""
 
 import msgspec
-from litestar.types import ASGIApp
 
 from standfest.interfaces.api.answers import STATUSES, OrderAnswer, answer, order_answer
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.operations import (
     ApiRequest,
     Content,
@@ -59,7 +59,7 @@ class OrdersAnswer(msgspec.Struct, frozen=True):
         problems=("invalid-content", "unavailable"),
     ),
 )
-async def find_orders(request: ApiRequest) -> ASGIApp:
+async def find_orders(request: ApiRequest) -> Answer:
     """`GET /v1/orders`."""
     services, client = services_of(request.scope), client_of(request.scope)
     values = query(request.scope)

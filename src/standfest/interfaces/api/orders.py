@@ -7,7 +7,6 @@ from typing import TypeVar
 from uuid import UUID
 
 import structlog
-from litestar.types import ASGIApp
 
 from standfest.domain.agreement import Submission, agree
 from standfest.domain.canonical import plain_hash
@@ -31,17 +30,18 @@ from standfest.interfaces.api.answers import (
     order_answer,
     shortage_answers,
 )
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.certainty import certainly, require_database, waiting
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
-from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.operations import (
     ApiRequest,
     Content,
     Operation,
     client_of,
     has_scope,
+    parts_of,
     services_of,
 )
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, ORDER_ID, path_order_id
@@ -106,7 +106,7 @@ READ_CACHE = {"Cache-Control": "private, no-cache"}
         ),
     ),
 )
-async def place_order(request: ApiRequest) -> ASGIApp:
+async def place_order(request: ApiRequest) -> Answer:
     """`POST /v1/orders`."""
     services, client = services_of(request.scope), client_of(request.scope)
     services.intake.require_room(client.id)
@@ -132,7 +132,7 @@ async def place_order(request: ApiRequest) -> ASGIApp:
         if not fits(order):
             raise Problem("payload-too-large", f"an order is at most {ENTRY_BYTES_MAX} bytes as it is kept")
         placement = await _known(order.order_id, services.intake.place(order))
-    metrics: ApiMetrics = request.app.state.metrics
+    metrics = parts_of(request.scope).metrics
     metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
     receipt = receipt_of(placement.order, placement.agreed_hash, placement.promise)
     services.keep_receipt(receipt)
@@ -181,7 +181,7 @@ async def _stored(services: Services, identifier: UUID) -> Placement | None:
     return placements.get(identifier)
 
 
-def _answer_placement(placement: Placement, receipt: Receipt) -> ASGIApp:
+def _answer_placement(placement: Placement, receipt: Receipt) -> Answer:
     order = placement.order
     if order.status == "declined":
         raise Problem(
@@ -212,7 +212,7 @@ def _answer_placement(placement: Placement, receipt: Receipt) -> ASGIApp:
         problems=("not-found", "unavailable"),
     ),
 )
-async def read_order(request: ApiRequest) -> ASGIApp:
+async def read_order(request: ApiRequest) -> Answer:
     """`GET /v1/orders/{id}`."""
     order, events = await _visible(request)
     headers = READ_CACHE | {"ETag": etag(order.version)}
@@ -233,7 +233,7 @@ async def read_order(request: ApiRequest) -> ASGIApp:
         problems=("not-found", "unavailable"),
     ),
 )
-async def read_order_events(request: ApiRequest) -> ASGIApp:
+async def read_order_events(request: ApiRequest) -> Answer:
     """`GET /v1/orders/{id}/events`."""
     _, events = await _visible(request)
     return answer(event_answers(events))
@@ -251,7 +251,7 @@ async def read_order_events(request: ApiRequest) -> ASGIApp:
         problems=("not-found", "unavailable"),
     ),
 )
-async def read_order_receipt(request: ApiRequest) -> ASGIApp:
+async def read_order_receipt(request: ApiRequest) -> Answer:
     """`GET /v1/orders/{id}/receipt`."""
     order, events = await _visible(request)
     return answer(services_of(request.scope).signer.sign(_receipt(order, events)))

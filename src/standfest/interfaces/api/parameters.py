@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 from uuid import UUID
 
-from litestar.types import Scope
-
+from standfest.interfaces.api.asgi import Scope
 from standfest.interfaces.api.operations import Parameter, operation_of
 from standfest.interfaces.api.problems import Problem, ProblemFault, invalid_parameter, not_found
 from standfest.interfaces.api.texts import PRINTABLE_EDGES
@@ -73,8 +72,7 @@ def query(scope: Scope) -> Mapping[str, str]:
     Raises:
         Problem: 400: one that the operation does not have, one given twice, or one that is not UTF-8.
     """
-    operation = operation_of(scope["route_handler"])
-    known = {entry.name for entry in operation.parameters if entry.where == "query"} if operation else set()
+    known = {entry.name for entry in operation_of(scope).parameters if entry.where == "query"}
     try:
         pairs = parse_qsl(
             scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50

@@ -7,6 +7,7 @@ import msgspec
 
 from standfest.domain.faults import Fault
 from standfest.errors import StandfestError
+from standfest.interfaces.api.asgi import Answer
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "https://standfest.example/problems/"
@@ -109,3 +110,8 @@ def invalid_parameter(name: str, detail: str) -> Problem:
 def not_found(what: str) -> Problem:
     """The problem of something that is not there, or not there for this client."""
     return Problem("not-found", what)
+
+
+def answer_problem(problem: Problem, request_id: str) -> Answer:
+    """The answer that says it."""
+    return Answer(problem.document(request_id), status=problem.status, headers=problem.headers, media_type=MEDIA_TYPE)

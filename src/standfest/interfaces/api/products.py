@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Annotated
 
 import msgspec
-from litestar.types import ASGIApp
 from msgspec import Meta
 
 from standfest.catalogue.products import PAGE_MAX, PUT_MANY_MAX, NewProduct, find, page, put_many
@@ -13,6 +12,7 @@ from standfest.domain.faults import Fault, Invalid
 from standfest.domain.products import Product, StockPolicy, TaxClass
 from standfest.domain.request import DecimalString
 from standfest.interfaces.api.answers import Name, Price, answer, not_modified, price
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.certainty import certainly
 from standfest.interfaces.api.conditions import (
@@ -112,7 +112,7 @@ class PutAnswer(msgspec.Struct, frozen=True):
         tag="catalogue",
     ),
 )
-async def list_products(request: ApiRequest) -> ASGIApp:
+async def list_products(request: ApiRequest) -> Answer:
     """`GET /v1/products`."""
     services = services_of(request.scope)
     values = query(request.scope)
@@ -141,7 +141,7 @@ async def list_products(request: ApiRequest) -> ASGIApp:
         tag="catalogue",
     ),
 )
-async def put_products(request: ApiRequest) -> ASGIApp:
+async def put_products(request: ApiRequest) -> Answer:
     """`PUT /v1/products`."""
     services = services_of(request.scope)
     _, body = await read_body(request, ProductsBody)
@@ -168,7 +168,7 @@ async def put_products(request: ApiRequest) -> ASGIApp:
         tag="catalogue",
     ),
 )
-async def read_product(request: ApiRequest) -> ASGIApp:
+async def read_product(request: ApiRequest) -> Answer:
     """`GET /v1/products/{sku}`."""
     services, sku = services_of(request.scope), path_sku(request.scope)
     async with services.database.read(services.limits.read_deadline_s) as connection:
@@ -207,7 +207,7 @@ async def read_product(request: ApiRequest) -> ASGIApp:
         tag="catalogue",
     ),
 )
-async def put_product(request: ApiRequest) -> ASGIApp:
+async def put_product(request: ApiRequest) -> Answer:
     """`PUT /v1/products/{sku}`."""
     scope = request.scope
     services, sku = services_of(scope), path_sku(scope)

@@ -1,9 +1,8 @@
 """The key that receipts are checked with."""
 
-from litestar.types import ASGIApp
-
 from standfest.intake.receipt_check import PublicKeyDocument, public_key_document
 from standfest.interfaces.api.answers import answer
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, services_of
 from standfest.interfaces.api.routes import route
 
@@ -18,6 +17,6 @@ from standfest.interfaces.api.routes import route
         answers={200: Content("The key", PublicKeyDocument)},
     ),
 )
-async def read_receipt_key(request: ApiRequest) -> ASGIApp:
+async def read_receipt_key(request: ApiRequest) -> Answer:
     """`GET /v1/receipts/key`."""
     return answer(public_key_document(services_of(request.scope).signer.public_key))

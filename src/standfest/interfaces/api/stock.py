@@ -4,7 +4,6 @@ import datetime
 from typing import Annotated
 
 import msgspec
-from litestar.types import ASGIApp
 from msgspec import Meta
 
 from standfest.catalogue.products import PUT_MANY_MAX
@@ -12,6 +11,7 @@ from standfest.catalogue.stock import Count, StockLevel, find, put_many
 from standfest.domain.quantity import from_steps
 from standfest.domain.request import DecimalString
 from standfest.interfaces.api.answers import Quantity, answer, not_modified
+from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
 from standfest.interfaces.api.certainty import certainly
 from standfest.interfaces.api.conditions import (
@@ -77,7 +77,7 @@ class StockAnswer(msgspec.Struct, frozen=True):
         tag="catalogue",
     ),
 )
-async def put_stocks(request: ApiRequest) -> ASGIApp:
+async def put_stocks(request: ApiRequest) -> Answer:
     """`PUT /v1/stock`."""
     services = services_of(request.scope)
     _, body = await read_body(request, StockBody)
@@ -103,7 +103,7 @@ async def put_stocks(request: ApiRequest) -> ASGIApp:
         tag="catalogue",
     ),
 )
-async def read_stock(request: ApiRequest) -> ASGIApp:
+async def read_stock(request: ApiRequest) -> Answer:
     """`GET /v1/stock/{sku}`."""
     services, sku = services_of(request.scope), path_sku(request.scope)
     async with services.database.read(services.limits.read_deadline_s) as connection:
@@ -132,7 +132,7 @@ async def read_stock(request: ApiRequest) -> ASGIApp:
         tag="catalogue",
     ),
 )
-async def put_stock(request: ApiRequest) -> ASGIApp:
+async def put_stock(request: ApiRequest) -> Answer:
     """`PUT /v1/stock/{sku}`: a count is absolute, so If-Match is the client's choice and never required."""
     scope = request.scope
     services, sku = services_of(scope), path_sku(scope)

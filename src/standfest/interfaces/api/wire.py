@@ -9,8 +9,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from standfest.interfaces.api.asgi import ASGIApp, Receive, Scope, Send
 from standfest.interfaces.api.descriptors import is_scarce
-from standfest.interfaces.api.edge import CROWDED, ASGIApp, Receive, Scope, Send
+from standfest.interfaces.api.edge import CROWDED
 from standfest.interfaces.api.problems import MEDIA_TYPE, Problem
 
 HEADER_BYTES_MAX = 32 * 1024

@@ -1,0 +1,20 @@
+"""What an app is made of."""
+
+from dataclasses import dataclass
+
+from standfest.interfaces.api.database_probe import DatabaseProbe
+from standfest.interfaces.api.metrics import ApiMetrics
+from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.services import Services
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that its handlers use."""
+
+    services: Services
+    readiness: Readiness
+    metrics: ApiMetrics
+    database_probe: DatabaseProbe
+    openapi: bytes
+    """The document."""
