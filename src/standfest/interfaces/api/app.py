@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import msgspec
-from starlette.routing import Route as Way
-from starlette.routing import Router
+from starlette import routing
 
 from standfest.interfaces.api import (
     cancellations,
@@ -59,16 +58,16 @@ def create_app(services: Services) -> Edge:
     metrics = ApiMetrics(readiness, (CatalogueFigures(catalogue, age_max_s), *services.collectors))
     document = msgspec.json.encode(openapi.document(ROUTES))
     parts = Parts(services, readiness, metrics, DatabaseProbe(services), document)
-    router = Router(list(_resources(parts)), redirect_slashes=False, default=_nothing)
+    router = routing.Router(list(_resources(parts)), redirect_slashes=False, default=_nothing)
     return Edge(router, readiness, metrics, services.limits.in_flight_max)
 
 
-def _resources(parts: Parts) -> Iterator[Way]:
+def _resources(parts: Parts) -> Iterator[routing.Route]:
     routes_at: dict[str, list[Route]] = {}
     for route in ROUTES:
         routes_at.setdefault(route.path, []).append(route)
     for path, routes in routes_at.items():
-        yield Way(path, Resource(routes, parts))
+        yield routing.Route(path, Resource(routes, parts))
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
