@@ -95,7 +95,8 @@ def test_both_doors_lead_to_api_processes(cluster: LocalCluster) -> None:
     """Both doors pass requests on, and keep the measurements of the processes behind them to themselves."""
     for door in cluster.status()["endpoints"]["doors"]:
         assert http_status(f"{door}/v1/health") == 200
-        assert http_status(f"{door}/metrics") == 404
+        for path in ("/metrics", "//metrics", "/metrics/", "/%6Detrics", "/metrics%0A"):
+            assert http_status(f"{door}{path}") == 404, path
 
 
 def test_what_dies_comes_back(cluster: LocalCluster) -> None:

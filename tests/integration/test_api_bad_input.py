@@ -258,6 +258,9 @@ PATHS: list[tuple[str, str, int]] = [
     ("GET", "/v1/products/nope", 404),
     ("GET", "/v1/products/%00", 400),
     ("GET", "/v1/products/%ff", 400),
+    ("GET", "/v1/products/a%0Ab", 400),
+    ("GET", "/v1/orders%0A", 404),
+    ("GET", "/livez%0A", 404),
     ("GET", "/v1/stock/a/b", 404),
     ("DELETE", "/v1/orders", 405),
     ("PATCH", "/v1/products/apple", 405),
@@ -283,6 +286,12 @@ def test_a_path_or_query_that_does_not_fit_is_refused(admin: httpx.Client, metho
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     assert ("Allow" in response.headers) == (status == 405)
+
+
+@pytest.mark.parametrize("path", ["//v1/orders", "/v1//orders/", "/v1/orders//", "/%2Fv1/orders"])
+def test_slashes_too_many_change_nothing(admin: httpx.Client, path: str) -> None:
+    """A path leads where it leads with one slash at a time and none at its end."""
+    assert admin.get(f"{admin.base_url}".rstrip("/") + path).json() == admin.get("/v1/orders").json()
 
 
 @pytest.mark.usefixtures("nothing_stored")

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from standfest.interfaces.api.readiness import BEAT_INTERVAL_S, Readiness
-from tests.support.postgres import wait_until
+from tests.support.waiting import wait_until
 
 
 async def test_a_loop_that_was_blocked_is_late_until_it_answers_again() -> None:

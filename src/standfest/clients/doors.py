@@ -41,16 +41,18 @@ class Doors:
         return len(self._doors)
 
     def choose(self, now: float, last: str = "", under_way: Collection[str] = ()) -> Choice:
-        """The next door: another than those `under_way`, then one that does not rest, then another than the `last`.
+        """The next door: none that is silent to an attempt `under_way`, then one that does not rest, then another one.
 
-        However soon a door's rest ends, a second attempt there would wait for what the first one waits for.
+        However soon a silent door's rest ends, a second attempt would only be silent there too. One that answers others
+        meanwhile is well: behind it the second attempt may come to somebody else.
         """
         count = len(self._doors)
         self._turn = (self._turn + 1) % count
         best, least = self._doors[self._turn - 1], (True, float("inf"), True)
         for offset in range(count):
             door = self._doors[(self._turn - 1 + offset) % count]
-            reluctance = (door.url in under_way, max(door.rests_until - now, 0.0), door.url == last)
+            rests_s, busy = max(door.rests_until - now, 0.0), door.url in under_way
+            reluctance = (busy and rests_s > 0, rests_s, busy or door.url == last)
             if reluctance < least:
                 best, least = door, reluctance
         probing = best.failures > 0 and best.rests_until <= now

@@ -135,7 +135,11 @@ class Connection(AsyncConnection[TupleRow]):
             kind = TooManyConnections if any(words in detail for words in _FULL) else DatabaseUnavailable
             raise kind(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
         connection = cls(pgconn)
-        await connection.set_autocommit(True)
+        try:
+            await connection.set_autocommit(True)
+        except BaseException:
+            pgconn.finish()
+            raise
         connection.prepare_threshold = 0  # at once: a connection lives long and says the same few things
         connection.host = host
         connection.exchange = Exchange(connection.pgconn)

@@ -2,8 +2,8 @@
 
 The way of every order. psycopg's own pipeline waits for the socket at every statement, looks for placeholders anew in
 those that are longer than 4 KiB, and looks up a dumper for each value: half of a small batch's processor time
-(docs/performance.md). So this speaks with libpq itself, by its manual's chapter "Pipeline Mode"; all else goes by
-psycopg.
+(docs/performance.md). So this speaks with libpq itself, by its manual's chapter "Pipeline Mode"; all other
+statements go by psycopg.
 """
 
 import re

@@ -87,6 +87,15 @@ def test_a_second_attempt_at_once_takes_the_other_door_even_while_it_rests_for_l
     assert alone.choose(0.0, "http://a", {"http://a"}).url == "http://a"
 
 
+def test_a_second_attempt_at_once_does_not_take_a_broken_door_for_one_that_answers() -> None:
+    """Behind a door that is well somebody else may answer; at one that is broken nobody does."""
+    two = doors()
+    two.failed("http://b", since=10.9, now=11.0)
+    two.worked("http://a", now=11.4)
+    two.silent("http://a", since=10.75, now=11.5)
+    assert [two.choose(11.5, "http://a", {"http://a"}).url for _ in range(3)] == ["http://a"] * 3
+
+
 def test_the_only_door_is_used_while_it_rests() -> None:
     """Where every door rests, the one whose rest ends first is tried."""
     two = doors()

@@ -1,5 +1,6 @@
 """The API put together."""
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -67,7 +68,15 @@ def _resources(parts: Parts) -> Iterator[routing.Route]:
     for route in ROUTES:
         routes_at.setdefault(route.path, []).append(route)
     for path, routes in routes_at.items():
-        yield routing.Route(path, Resource(routes, parts))
+        yield _Exactly(path, Resource(routes, parts))
+
+
+class _Exactly(routing.Route):
+    """A route to just this path. Starlette's own takes a line feed at its end as well, and none within a SKU."""
+
+    def __init__(self, path: str, resource: Resource) -> None:
+        super().__init__(path, resource)
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:

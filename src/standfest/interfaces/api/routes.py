@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from standfest.interfaces.api.asgi import Answer, Receive, Scope, Send
 from standfest.interfaces.api.authentication import authenticate
@@ -10,29 +11,31 @@ from standfest.interfaces.api.operations import ApiRequest, Handler, Operation
 from standfest.interfaces.api.parts import Parts
 from standfest.interfaces.api.problems import Problem
 
+Method = Literal["GET", "POST", "PUT"]
+
 
 @dataclass(frozen=True)
 class Route:
     """An operation at its place, and what carries it out."""
 
-    method: str
+    method: Method
     path: str
     """With its parameters, such as `/v1/orders/{order_id:str}`."""
     operation: Operation
     handler: Handler
 
 
-def route(method: str, path: str, operation: Operation) -> Callable[[Handler], Route]:
-    """Makes a handler the one of an operation; GET answers HEAD as well."""
+def route(method: Method, path: str, operation: Operation) -> Callable[[Handler], Route]:
+    """Makes a handler the one of an operation."""
     return lambda handler: Route(method, path, operation, handler)
 
 
 class Resource:
-    """All that answers at one path, as an ASGI app. Whatever goes wrong is answered."""
+    """All that answers at one path, as an ASGI app; GET answers HEAD as well. Whatever goes wrong is answered."""
 
     def __init__(self, routes: Iterable[Route], parts: Parts) -> None:
         self._parts = parts
-        self._routes = {route.method: route for route in routes}
+        self._routes: dict[str, Route] = {route.method: route for route in routes}
         if "GET" in self._routes:
             self._routes["HEAD"] = self._routes["GET"]
         self._allow = {"Allow": ", ".join(sorted({"OPTIONS", *self._routes}))}
