@@ -11,7 +11,7 @@ from standfest.intake.paths import Path
 from tests.integration.orders import pool_of
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import RunningApi, open_journal, shared_journal
-from tests.support.postgres import wait_until
+from tests.support.waiting import wait_until
 
 
 def _stranger(api: RunningApi) -> httpx.Response:

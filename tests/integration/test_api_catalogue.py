@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import PRODUCT, RunningApi
-from tests.support.postgres import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_a_product_is_created_read_and_changed_by_version(admin: httpx.Client) -> None:

@@ -16,7 +16,8 @@ import pytest
 from standfest.storage.errors import DatabaseUnavailable
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import RunningApi, running_api, shared_journal
-from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
+from tests.support.postgres import PostgresCluster, TestDatabase
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

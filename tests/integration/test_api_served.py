@@ -15,8 +15,9 @@ from standfest.catalogue.keeping import AGE_INTERVAL_S
 from standfest.catalogue.snapshot_format import decode
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import shared_journal
-from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
+from tests.support.postgres import PostgresCluster, TestDatabase
 from tests.support.served import ServedApi, served_api
+from tests.support.waiting import wait_until
 
 
 def new_key(database: TestDatabase) -> str:

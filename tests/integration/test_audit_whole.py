@@ -16,8 +16,9 @@ from tests.integration.test_api_served import new_key, until_kept
 from tests.integration.test_receipt_log import receipt
 from tests.support.api import shared_journal
 from tests.support.audit import NoJournal, receipt_for, running_auditor, until, write_receipts
-from tests.support.postgres import PostgresCluster, TestDatabase, wait_until
+from tests.support.postgres import PostgresCluster, TestDatabase
 from tests.support.served import served_api
+from tests.support.waiting import wait_until
 
 
 async def test_a_whole_pass_finds_all_that_is_wrong(database: TestDatabase, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from standfest.clients.attempts import Acknowledged, Outcome, RetryPolicy
 from standfest.clients.orders import OrdersClient
 from tests.support.doors import END_TIMEOUT_S, START_TIMEOUT_S, Doors, running_doors
 from tests.support.plain_client import Seen, send_open_loop
-from tests.support.postgres import wait_until
-from tests.support.stand_in import ONLY_AT
+from tests.support.stand_in import ONLY_AT, SLOW_BODY
+from tests.support.waiting import wait_until
 
 RATE = 100.0
 FAR_TOO_LONG_S = 4.0
@@ -212,28 +212,16 @@ def test_a_process_short_of_descriptors_sheds(doors: Doors) -> None:
 
 
 def test_what_is_too_much_is_refused_before_it_is_attempted(doors: Doors) -> None:
-    """While nobody answers, a door keeps a number of orders, of one client less where others could need the room, and
-    refuses more at once; what it kept is done, what it refused was never begun. Browsing gives way."""
-    apis = ("api-1", "api-2", "api-3")
+    """While all places are taken, a door keeps a number of orders, of one client less where others could need the room,
+    and refuses more at once; what it kept is done, what it refused was never begun. Browsing gives way."""
 
     async def flood() -> tuple[Seen, Seen, int, str]:
-        for name in apis:
-            doors.signal(name, signal.SIGSTOP)
         door = doors.addresses[:1]
-        many = asyncio.create_task(send_open_loop(door, 4_000, 0.1, client="hasty", prefix="hasty"))
+        many = asyncio.create_task(send_open_loop(door, 4_000, 0.1, client="hasty", prefix="hasty", body=SLOW_BODY))
         await asyncio.to_thread(wait_until, lambda: doors.queued(1) >= 32, "the queue is half full", START_TIMEOUT_S)
-        sent = asyncio.Event()
-
-        def at(offset_s: float) -> None:
-            if offset_s >= 0.095:
-                sent.set()
-
-        few = asyncio.create_task(send_open_loop(door, 200, 0.1, client="modest", prefix="modest", at=at))
+        few = asyncio.create_task(send_open_loop(door, 200, 0.1, client="modest", prefix="modest"))
         async with httpx.AsyncClient() as client:
             browsing = await client.get(f"{doors.urls[0]}/v1/orders")
-        await sent.wait()
-        for name in apis:
-            doors.signal(name, signal.SIGCONT)
         return await many, await few, browsing.status_code, browsing.headers["Retry-After"]
 
     hasty, modest, *browsing = asyncio.run(flood())

@@ -16,7 +16,8 @@ from standfest.storage.migrate import (
     migrate,
     pending,
 )
-from tests.support.postgres import TestDatabase, wait_until
+from tests.support.postgres import TestDatabase
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

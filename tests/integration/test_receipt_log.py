@@ -19,7 +19,7 @@ from standfest.domain.identity import order_number
 from standfest.intake.audit.files import Piece, Read, is_closed, read_piece
 from standfest.intake.receipt_log import Limits, ReceiptLog, receipt_files, receipt_log
 from standfest.intake.receipts import Receipt
-from tests.support.postgres import wait_until
+from tests.support.waiting import wait_until
 
 
 def receipt(number: int = 1, promise: str = "confirmed") -> Receipt:

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.support.postgres import PostgresCluster, Server, postgres_bin, wait_until
+from tests.support.postgres import PostgresCluster, Server, postgres_bin
+from tests.support.waiting import wait_until
 
 TIMEOUT_S = 60.0
 FILL = "INSERT INTO filling SELECT repeat('x', 500) FROM generate_series(1, 40000)"  # more than one segment of WAL

@@ -22,7 +22,7 @@ from standfest.cluster.topology import Door, Node, Ports, Topology
 from standfest.interfaces.api.descriptors import RESERVED_SHARE
 from standfest.redundancy.haproxy import render_door
 from standfest.redundancy.site import Site
-from tests.support.postgres import wait_until
+from tests.support.waiting import wait_until
 
 START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 20.0

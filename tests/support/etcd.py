@@ -27,7 +27,7 @@ import aiohttp
 
 from standfest.clients.etcd import client_tls
 from standfest.cluster.authority import Issued, issue, new_authority
-from tests.support.postgres import wait_until
+from tests.support.waiting import freeze, wait_until
 
 ADDRESS_PREFIX = "127.0.31."
 HEARTBEAT_MS = 100
@@ -103,7 +103,7 @@ class Member:
 
     def pause(self) -> None:
         """Freeze the member (SIGSTOP); the kernel still accepts TCP connections for it."""
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze([self.pid])
 
     def resume(self) -> None:
         """Undo `pause`."""

@@ -17,8 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, Self, get_args
@@ -27,6 +26,8 @@ import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+
+from tests.support.waiting import freeze, wait_until
 
 Role = Literal["postgres", "standfest_owner", "standfest_app", "replicator"]
 
@@ -104,15 +105,6 @@ class _Unprivileged:
             os.chown(path, self.owner, self.owner)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:
-    """Poll `condition` every 20 ms; TimeoutError naming `what` when it does not hold within `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout_s:g} s")
-        time.sleep(0.02)
-
-
 @dataclass
 class Server:
     """One PostgreSQL server of a test cluster."""
@@ -168,7 +160,7 @@ class Server:
 
     def pause(self) -> None:
         """Freeze every process of the server (SIGSTOP); the kernel still accepts TCP connections for it."""
-        self._signal_all(signal.SIGSTOP)
+        freeze(process.pid for process in self.processes())
 
     def resume(self) -> None:
         """Undo `pause`."""

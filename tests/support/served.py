@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from standfest.interfaces.api.server import listen
 from tests.support.etcd import EtcdCluster
-from tests.support.postgres import TestDatabase, wait_until
+from tests.support.postgres import TestDatabase
+from tests.support.waiting import freeze, wait_until
 
 ADDRESS = "127.0.33.1"
 READY_TIMEOUT_S = 30.0
@@ -125,7 +126,7 @@ class ServedApi:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """SIGSTOP for the length of a with block."""
-        self.signal(signal.SIGSTOP)
+        freeze([self.pid])
         try:
             yield
         finally:

@@ -26,6 +26,9 @@ STARTING_S = 0.5
 ONLY_AT = b"x-only-at"
 """A request with this header is worked on at this address alone, for LONG_S, and refused by all others."""
 LONG_S = 5.0
+SLOW_BODY = b'{"lines":["slow"]}'
+"""A request with this body is worked on for SLOW_S."""
+SLOW_S = 2.0
 
 
 class StandIn:
@@ -49,9 +52,11 @@ class StandIn:
             reason = self.readiness.reason
             await _send(send, 200 if reason is None else 503, reason or "ready")
             return
-        more = True
+        body, more = b"", True
         while more:
-            more = (await receive()).get("more_body", False)
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
         if self.starting():
             await _send(send, 500, "too early")
             return
@@ -60,7 +65,8 @@ class StandIn:
             await _send(send, 503, "not by this one")
             return
         self._requests.write(f"{scope['request_id']}\n")
-        await asyncio.sleep(self._work_s if only_at is None else LONG_S)
+        work_s = SLOW_S if body == SLOW_BODY else self._work_s
+        await asyncio.sleep(work_s if only_at is None else LONG_S)
         await _send(send, 201, json.dumps({"id": scope["request_id"], "status": "confirmed"}))
 
 
