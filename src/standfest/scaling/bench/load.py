@@ -25,6 +25,7 @@ LAST_ANSWERS_S = 15.0
 """How long the last answers are waited for."""
 CONNECT_S = 5.0
 RECONNECT_S = 0.1
+REFUSAL_MAX = 500
 WAITING_MAX = 20_000
 """Arrivals that wait for a free connection; beyond, they are counted and not sent."""
 
@@ -92,6 +93,8 @@ class Sent:
     """Refusals (429, 503) without Retry-After."""
     processor_s: float
     """Processor time of the process that sent, of all of its life."""
+    refusals: dict[int, str]
+    """The body of the first answer with each status from 400 on, its first REFUSAL_MAX characters."""
 
     @property
     def acknowledged(self) -> int:
@@ -128,6 +131,7 @@ class _Sender:
         self._unclear = 0
         self._not_sent = 0
         self._hasty = 0
+        self._refusals: dict[int, str] = {}
         self._began = self._ends = 0.0
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -156,6 +160,7 @@ class _Sender:
             not_sent=self._not_sent + len(self._waiting),
             hasty=self._hasty,
             processor_s=time.process_time(),
+            refusals=self._refusals,
         )
 
     async def connect(self, address: tuple[str, int]) -> None:
@@ -199,10 +204,12 @@ class _Sender:
         self._under_way += 1
         connection.send(next(self._requests), due)
 
-    def answered(self, due: float, now: float, status: int, head: bytes) -> None:
+    def answered(self, due: float, now: float, status: int, head: bytes, body: bytes) -> None:
         """A request was answered."""
         self._under_way -= 1
         self._statuses[status] += 1
+        if status >= 400 and status not in self._refusals:
+            self._refusals[status] = body.decode(errors="replace")[:REFUSAL_MAX]
         if status < 300 and self._began <= now < self._ends:
             self._good_in_time += 1
         if status in (429, 503) and b"\r\nretry-after:" not in head:
@@ -256,7 +263,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()  # an answer to nothing
             return
         head = received[: end + 2]
-        self._sender.answered(due, time.perf_counter(), int(head[9:12]), head)
+        self._sender.answered(due, time.perf_counter(), int(head[9:12]), head, received[end + 4 :])
         if b"\r\nconnection: close\r\n" in head:
             self._transport.close()
         else:
@@ -274,7 +281,8 @@ def sent_from(line: bytes) -> Sent:
     told = json.loads(line)
     answers = {int(status): Answers(**each) for status, each in told.pop("answers").items()}
     statuses = {int(status): count for status, count in told.pop("statuses").items()}
-    return Sent(answers=answers, statuses=statuses, **told)
+    refusals = {int(status): body for status, body in told.pop("refusals").items()}
+    return Sent(answers=answers, statuses=statuses, refusals=refusals, **told)
 
 
 def main() -> None:

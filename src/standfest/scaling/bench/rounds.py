@@ -85,7 +85,8 @@ class Rounds:
         """
         sent = await send(load)
         if unexpected := {status for status in sent.statuses if status > 299 and status not in refused}:
-            raise BenchFailed(f"orders were answered with {unexpected} ({sent.statuses}): see `standfest status`")
+            first = "; ".join(f"{status}: {sent.refusals.get(status)}" for status in sorted(unexpected))
+            raise BenchFailed(f"orders were answered unexpectedly ({sent.statuses}): {first}")
         least = sent.acknowledged + sent.statuses.get(409, 0)  # what is declined is recorded
         deadline = time.monotonic() + COUNTED_TIMEOUT_S
         while (stored := await self.target.orders_of(load.run)) < least:
