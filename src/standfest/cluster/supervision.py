@@ -100,7 +100,8 @@ async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) ->
     _raise_open_files()
     started = await asyncio.to_thread(_run_supervisord, home, binaries)
     if started.returncode != 0:
-        complaint = (started.stderr or started.stdout).strip().splitlines()
+        said = (started.stderr or started.stdout).strip().splitlines()
+        complaint = [line for line in said if not line.startswith("For help")]  # of which it has none
         raise SupervisorStartError(
             f"{node.name}: supervisord did not start: {complaint[-1] if complaint else 'no message'}; "
             f"see {home.logs / 'supervisor.log'}"
