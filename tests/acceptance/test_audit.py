@@ -28,7 +28,7 @@ def shop(cluster: LocalCluster) -> Iterator[httpx.Client]:
     made = json.loads(cluster.succeed("client", "add", f"audit-{uuid4()}", "--scope", "admin", "--json"))
     door = cluster.topology.doors[0]
     headers = {"Authorization": f"Bearer {made['key']}"}
-    with httpx.Client(base_url=f"http://{door.address}:{door.port}", headers=headers, timeout=20) as client:
+    with httpx.Client(base_url=door.url, headers=headers, timeout=20) as client:
         yield client
 
 

@@ -64,7 +64,7 @@ def written(cluster: LocalCluster) -> Iterator[tuple[str, str, str]]:
     cluster.until_well()
     home = Home(cluster.home)
     owner = conninfo(owner_access(cluster.topology, Secrets(home.secrets)))
-    doors = [f"http://{door.address}:{door.port}" for door in cluster.topology.doors]
+    doors = [door.url for door in cluster.topology.doors]
 
     async def write() -> tuple[str, str, str]:
         async with connected(home, cluster.topology) as parts:

@@ -25,7 +25,7 @@ def key(cluster: LocalCluster) -> str:
 
 def doors(cluster: LocalCluster) -> list[str]:
     """The addresses of both doors."""
-    return [f"http://{door.address}:{door.port}" for door in cluster.topology.doors]
+    return [door.url for door in cluster.topology.doors]
 
 
 def one_of(sku: str) -> dict[str, Any]:

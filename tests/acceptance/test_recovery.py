@@ -31,7 +31,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 def client_of(cluster: LocalCluster, key: str) -> OrdersClient:
     """A client that knows both doors."""
-    return OrdersClient([f"http://{door.address}:{door.port}" for door in cluster.topology.doors], key)
+    return OrdersClient([door.url for door in cluster.topology.doors], key)
 
 
 async def prepare(client: OrdersClient) -> None:

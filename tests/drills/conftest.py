@@ -56,7 +56,7 @@ class Demonstration:
         """The checker's exit code and verdict, run by itself as anybody would run it."""
         database = self.home / "conninfo"
         write_private(database, self.conninfo)
-        doors = [f"http://{door.address}:{door.port}" for door in TOPOLOGY.doors]
+        doors = [door.url for door in TOPOLOGY.doors]
         command = [
             *(sys.executable, "-m", "standfest.emergency.drills.checker", self.result["history"], "--json"),
             *("--database-conninfo-file", str(database)),

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-from standfest.interfaces.api.asgi import Receive, Scope, Send
+from standfest.interfaces.api.asgi import Answer, Receive, Scope, Send
 from standfest.interfaces.api.edge import Edge
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
@@ -71,10 +71,7 @@ class StandIn:
 
 
 async def _send(send: Send, status: int, text: str) -> None:
-    body = text.encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await Answer(text.encode(), status=status, media_type="application/json").send(send)
 
 
 async def run(address: str, requests: Path, work_s: float) -> None:

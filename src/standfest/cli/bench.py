@@ -135,8 +135,7 @@ async def _run(names: list[str], plan: Plan, many: int, path: Path | None) -> Do
 async def _replay(grounds: Grounds, clients: int, path: Path | None) -> float:
     """Sends the file, or made-up invoices, through the doors; lines a second. Raises BenchFailed."""
     source, plan = load(path, None if path else MADE_UP_INVOICES, seed=1)
-    doors = [f"http://{door.address}:{door.port}" for door in grounds.cluster.topology.doors]
-    whole = await send(doors, grounds.key, plan, source, clients, None, lambda: None)
+    whole = await send(grounds.doors, grounds.key, plan, source, clients, None, lambda: None)
     if not whole["ok"]:
         raise BenchFailed(f"not all of {source} was taken: {whole['reasons']}; see `standfest status`")
     return float(whole["speed"]["lines_per_s"])

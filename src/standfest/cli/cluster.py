@@ -98,7 +98,7 @@ async def _up(home: Home, topology: Topology, timeout_s: float, as_json: bool) -
     if as_json:
         print_json(status_document(topology, seen, verdict))
     else:
-        doors = " and ".join(f"http://{door.address}:{door.port}" for door in topology.doors)
+        doors = " and ".join(door.url for door in topology.doors)
         word = "orders are taken at" if verdict.up else "orders are NOT taken at"
         click.echo(f"up after {time.monotonic() - started:.1f} s: {word} {doors}")
         for reason in verdict.reasons:

@@ -119,7 +119,7 @@ def start_guard(home: Home) -> Guard:
 async def grounds_in(home: Home, topology: Topology, client: str) -> AsyncIterator[Grounds]:
     """The cluster in this home, which is up, with a client of our own: an order of it that nobody sent is a finding."""
     binaries = find_binaries(topology.postgres.bin_dir)
-    doors = [f"http://{door.address}:{door.port}" for door in topology.doors]
+    doors = [door.url for door in topology.doors]
     async with connected(home, topology) as cluster:
         database = conninfo(owner_access(topology, cluster.secrets))
         yield Grounds(

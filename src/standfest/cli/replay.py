@@ -114,7 +114,7 @@ async def way_in(doors: Sequence[str], key_file: Path | None) -> tuple[list[str]
     if doors and key_file is not None:
         return list(doors), read_key(key_file)
     home, topology = existing_home()
-    urls = [f"http://{door.address}:{door.port}" for door in topology.doors]
+    urls = [door.url for door in topology.doors]
     if key_file is not None:
         return urls, read_key(key_file)
     owner = conninfo(owner_access(topology, Secrets(home.secrets)))

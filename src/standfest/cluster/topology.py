@@ -42,6 +42,11 @@ class Door(_Value, frozen=True, kw_only=True):
     address: str
     port: Port
 
+    @property
+    def url(self) -> str:
+        """Where clients send requests to."""
+        return f"http://{self.address}:{self.port}"
+
 
 class Ports(_Value, frozen=True, kw_only=True):
     """TCP ports, the same on every node. An API process after the first takes the port after its predecessor."""

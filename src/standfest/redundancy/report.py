@@ -15,7 +15,7 @@ def status_document(topology: Topology, seen: Observation, verdict: Verdict) -> 
             "reasons": list(verdict.reasons),
         },
         "endpoints": {
-            "doors": [f"http://{door.address}:{door.port}" for door in topology.doors],
+            "doors": [door.url for door in topology.doors],
             "api": [f"http://{node.address}:{port}" for node in topology.nodes for port in topology.api_ports()],
             "postgres": [f"{node.address}:{ports.postgres}" for node in topology.nodes],
             "patroni": [f"http://{node.address}:{ports.patroni}" for node in topology.nodes],

@@ -61,7 +61,7 @@ class Grounds:
     @property
     def doors(self) -> Sequence[str]:
         """The public entrances."""
-        return [f"http://{door.address}:{door.port}" for door in self.cluster.topology.doors]
+        return [door.url for door in self.cluster.topology.doors]
 
     async def status(self) -> Mapping[str, Any]:
         """The data of `standfest status --json`, fresh."""

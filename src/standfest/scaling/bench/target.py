@@ -105,7 +105,7 @@ async def prepare(cluster: Cluster, pgbench: Path, app: str, owner: str, client:
     `app` and `owner` are libpq connection strings of the roles that write orders and own the schema; `key` is one of
     the client called `client`. Raises BenchFailed.
     """
-    doors = [f"http://{door.address}:{door.port}" for door in cluster.topology.doors]
+    doors = [door.url for door in cluster.topology.doors]
     async with OrdersClient(doors, key, policy=_POLICY) as api:
         for first in range(0, PRODUCTS, PIECE):
             numbers = range(first, first + PIECE)
