@@ -40,6 +40,9 @@ class Host(msgspec.Struct, frozen=True):
     address: str
     port: int
 
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
 
 class DatabaseSettings(msgspec.Struct, frozen=True):
     """How the order plane reaches its database."""
@@ -100,7 +103,7 @@ class Connection(AsyncConnection[TupleRow]):
         try:
             await self.execute("SELECT")
         except psycopg.Error as error:
-            raise DatabaseUnavailable(f"PostgreSQL at {self.host.address}:{self.host.port}: {error}") from error
+            raise DatabaseUnavailable(f"PostgreSQL at {self.host}: {error}") from error
         finally:
             alarm.cancel()
 
@@ -129,11 +132,11 @@ class Connection(AsyncConnection[TupleRow]):
                     options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
                 )
         except TimeoutError:
-            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} did not answer in time") from None
+            raise DatabaseUnavailable(f"PostgreSQL at {host} did not answer in time") from None
         except psycopg.OperationalError as error:
             detail = str(error).strip().replace("\n", " ")
             kind = TooManyConnections if any(words in detail for words in _FULL) else DatabaseUnavailable
-            raise kind(f"PostgreSQL at {host.address}:{host.port}: {detail}") from error
+            raise kind(f"PostgreSQL at {host}: {detail}") from error
         connection = cls(pgconn)
         try:
             await connection.set_autocommit(True)

@@ -61,7 +61,7 @@ class PrimaryFinder:
         if not connection.on_primary:
             connection.pgconn.finish()
             self.suspect(host)
-            raise DatabaseUnavailable(f"PostgreSQL at {host.address}:{host.port} is a standby now")
+            raise DatabaseUnavailable(f"PostgreSQL at {host} is a standby now")
         return connection
 
     async def close(self) -> None:
