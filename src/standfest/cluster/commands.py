@@ -44,6 +44,16 @@ def rewind_arguments(postgres_bin: Path) -> list[str]:
     return ["-m", "standfest.cluster.rewind", str(postgres_bin / "pg_rewind")]
 
 
+def promotion_permit(home: NodeHome) -> Path:
+    """Where a person's decision lies that the node's server is promoted though nobody follows it."""
+    return home.run / "promote-alone"
+
+
+def promotion_arguments(home: NodeHome) -> list[str]:
+    """What follows the interpreter in what Patroni calls before it promotes the node's server."""
+    return ["-m", "standfest.cluster.promotion", str(home.config / "patroni.json"), str(promotion_permit(home))]
+
+
 def program_arguments(home: NodeHome, service: Service) -> list[str]:
     """What follows the program, or the interpreter, in a supervised service."""
     config = home.config
@@ -84,6 +94,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
         case helper, options if helper in _HELPERS and _name(options, home.postgres):
             return POSTGRES_HELPER
         case _, ("-m", "standfest.cluster.rewind", _, *options) if _name(options, home.postgres):
+            return POSTGRES_HELPER
+        case _, arguments if list(arguments) == promotion_arguments(home):
             return POSTGRES_HELPER
         case _, ("-m", "patroni", path) if path == str(config / "patroni.json"):
             return Kind.PATRONI.value

@@ -17,6 +17,7 @@ import msgspec
 
 from standfest.clients.asking import UnreachableError
 from standfest.cluster.bringup import Plan, bring_up, start_programs, write_configuration
+from standfest.cluster.commands import promotion_permit
 from standfest.cluster.etcd_log import read_end
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held, release
@@ -136,6 +137,7 @@ async def _promoted(cluster: Cluster, survivor: Node) -> str:
     if not _is_last(cluster, survivor):
         return "no database is primary"
     patroni = cluster.patroni(survivor)
+    promotion_permit(cluster.node_home(survivor)).touch(mode=0o600)
     try:
         # Patroni waits until the lease of the lost primary has ended.
         answer = await cluster.asker.ask(

@@ -10,7 +10,7 @@ import os
 import shlex
 from pathlib import Path
 
-from standfest.cluster.commands import rewind_arguments, rewind_program
+from standfest.cluster.commands import promotion_arguments, rewind_arguments, rewind_program
 from standfest.cluster.topology import Topology
 from standfest.redundancy.site import Site
 
@@ -59,6 +59,8 @@ def render_patroni(site: Site) -> str:
             "data_dir": str(site.home.postgres),
             "bin_dir": str(site.binaries.postgres_bin),
             "bin_name": {"pg_rewind": str(rewind_program(site.home))},
+            # Nobody is promoted before a quorum has left the old primary (decision 0012).
+            "pre_promote": shlex.join([str(site.binaries.python), *promotion_arguments(site.home)]),
             "pgpass": str(site.home.run / "pgpass"),
             "pg_hba": _host_based_authentication(topology),
             "basebackup": [{"checkpoint": "fast"}],

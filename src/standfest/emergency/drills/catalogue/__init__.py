@@ -8,13 +8,14 @@ from standfest.emergency.drills.catalogue import (
     nodes,
     processes,
     stores,
+    votes,
     waiters,
     way_back,
 )
 from standfest.emergency.drills.drill import Drill
 from standfest.errors import StandfestError
 
-_KINDS = (database, nodes, stores, journal_full, processes, doors, waiters, drainers, way_back)
+_KINDS = (database, votes, nodes, stores, journal_full, processes, doors, waiters, drainers, way_back)
 
 DRILLS: tuple[Drill, ...] = tuple(
     sorted((drill for kind in _KINDS for drill in kind.DRILLS), key=lambda drill: drill.numbers)
