@@ -20,7 +20,7 @@ from standfest.cluster.access import app_access
 from standfest.cluster.home import Home
 from standfest.emergency.drills.stage import Grounds
 from standfest.errors import StandfestError
-from standfest.scaling.bench import file, growth, hot, journal, orders, overload
+from standfest.scaling.bench import file, growth, hot, journal, orders, overload, pgbench
 from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import Document, Result, number
 from standfest.scaling.bench.rounds import Plan
@@ -30,6 +30,7 @@ from standfest.scaling.bench.versions import versions
 Bench = Callable[[Target, Plan], Awaitable[Result]]
 
 BENCHES: Mapping[str, Bench] = {
+    "pgbench": pgbench.run,
     "orders": orders.run,
     "hot": hot.run,
     "journal": journal.run,
@@ -85,7 +86,8 @@ Examples:
 def bench(
     names: tuple[str, ...], seconds: float, clients: int, rounds: int, many: int, path: Path | None, as_json: bool
 ) -> None:
-    """Measure on a cluster of its own, durable as always: file, orders, hot, journal, overload, reads, growth, or all.
+    """Measure on a cluster of its own, durable as always: file, pgbench, orders, hot, journal, overload, reads, growth,
+    or all.
 
     Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
     that is missed does not fail the command: exit code 1 means that what was measured is worth nothing.
@@ -117,9 +119,9 @@ async def _run(names: list[str], plan: Plan, many: int, path: Path | None) -> Do
     with start_guard(home) as guard:
         async with isolated(home, guard, None, BENCH) as grounds:
             plan.tell("putting products and stock")
-            pgbench = grounds.binaries.postgres_bin / "pgbench"
+            program = grounds.binaries.postgres_bin / "pgbench"
             app = conninfo(app_access(grounds.cluster.topology, grounds.cluster.secrets))
-            target = await prepare(grounds.cluster, pgbench, app, grounds.conninfo, grounds.client, grounds.key)
+            target = await prepare(grounds.cluster, program, app, grounds.conninfo, grounds.client, grounds.key)
             benches: dict[str, Bench] = {
                 **BENCHES,
                 "file": partial(file.run, replay=partial(_replay, grounds, plan.clients, path)),

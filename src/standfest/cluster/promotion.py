@@ -306,7 +306,7 @@ def wait_until_safe(file: PatroniFile) -> None:
     ahead_since: float | None = None
     while reason := lacking(sync, file.name, address, servers := dict(looks.servers)):
         now = time.monotonic()
-        if told != reason:
+        if told != reason and file.name in servers:
             told = reason
             _tell(f"{file.name} waits to be promoted: {reason}")
         ahead_since = (ahead_since or now) if ahead(sync, file.name, servers) else None
