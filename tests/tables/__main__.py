@@ -8,7 +8,6 @@ import sys
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table as Shown
 
 from tests.tables import promises
 from tests.tables.table import Plan, Row, Standing, Table, standing
@@ -68,15 +67,14 @@ def _rows(table: Table, names: tuple[str, ...]) -> list[Row]:
 
 
 def _show(standings: list[Standing]) -> None:
-    shown = Shown(box=None, pad_edge=False)
-    for column in ("row", "goal", "figure", "runs", "violations", "", "commit", "age"):
-        shown.add_column(column)
+    console = Console(highlight=False, soft_wrap=True)
     for each in standings:
         verdict = "holds" if each.holds else "falls short" if each.runs else "never run"
-        runs = f"{each.runs}/{each.wanted}"
-        cells = (each.row, each.goal, each.figure, runs, str(each.violations), verdict, each.commit, _age(each.at))
-        shown.add_row(*cells, style=None if each.holds else "red")
-    Console(highlight=False).print(shown)
+        console.print(f"[{'green' if each.holds else 'red'}]{verdict:<11}[/] [bold]{each.row}[/bold]: {each.what}")
+        runs = f"{each.runs} of {each.wanted} runs, {each.violations} violations"
+        pgbench = "" if each.reference_per_s is None else f", pgbench {each.reference_per_s:.0f}/s"
+        console.print(f"            goal {each.goal}; {runs}; {each.commit} {_age(each.at)} ago{pgbench}", markup=False)
+        console.print(f"            {each.figure}", markup=False)
 
 
 def _age(at: str) -> str:
