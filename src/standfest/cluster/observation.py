@@ -1,5 +1,6 @@
 """What was seen of a cluster at one moment: facts only, from which verdicts are drawn elsewhere."""
 
+import datetime
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -100,6 +101,18 @@ class Entries:
 
 
 @dataclass(frozen=True)
+class SeenCertificate:
+    """A certificate of the cluster."""
+
+    file: str
+    of: str
+    """Whose, for people."""
+    ends_at: datetime.datetime
+    left: datetime.timedelta
+    """Until then, when it was looked at."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """The whole cluster as it was seen."""
 
@@ -110,6 +123,7 @@ class Observation:
     """Whether automatic failover is switched off (Patroni's pause)."""
     entries: Entries | None = None
     """What the journal holds; None where it was not asked, or no quorum of it answered."""
+    certificates: tuple[SeenCertificate, ...] = ()
 
 
 def service_state(

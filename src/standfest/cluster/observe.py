@@ -12,6 +12,7 @@ from standfest.clients import postgres
 from standfest.clients.asking import Asker, UnreachableError
 from standfest.clients.patroni import MemberState
 from standfest.clients.supervisor import ProgramState, SupervisorFaultError
+from standfest.cluster.endings import seen_certificates
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.inventory import Kind, Service, services_of
@@ -71,6 +72,7 @@ async def observe(cluster: Cluster, *, with_orders: bool = False) -> Observation
         strict=settings is None or _is_strict(settings),
         paused=any(answer.member.pause for answer in heard if answer.member is not None),
         entries=entries,
+        certificates=seen_certificates(cluster.secrets, cluster.topology, datetime.datetime.now(datetime.UTC)),
     )
 
 
