@@ -6,10 +6,14 @@ A command line can be read by everybody, across users and user namespaces; envir
 from collections.abc import Sequence
 from pathlib import Path
 
+from standfest.cluster.caretaker import mender_arguments
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, Service
 
 RESTARTER = "restarter"
+
+MENDER = "mender"
+"""What the restarter runs for a while where a copy has to be made anew."""
 
 POSTGRES_HELPER = "postgres-helper"
 """What Patroni runs on PostgreSQL's data directory for a while."""
@@ -93,6 +97,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
             return Kind.SUPERVISOR.value
         case _, (*arguments, "--url", _, "--password-file", _) if arguments == restarter_arguments(home):
             return RESTARTER
+        case _, arguments if list(arguments) == mender_arguments(home):
+            return MENDER
     return None
 
 

@@ -38,8 +38,8 @@ class Store:
         return home.config / f"{self.kind.value}.json"
 
     def has_data(self, home: NodeHome) -> bool:
-        """Whether a member was ever started on a node."""
-        return (self.data(home) / "member" / "wal").is_dir()
+        """Whether a node holds a member's log: without one etcd starts as if it never had."""
+        return any((self.data(home) / "member" / "wal").glob("*.wal"))
 
     def member(self, cluster: Cluster, node: Node) -> EtcdMember:
         """Its member on a node."""

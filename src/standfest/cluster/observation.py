@@ -62,6 +62,8 @@ class SeenService:
     """What an audit that was asked for it finds wrong: orders by flaw, such as `missing`; without flaws it has not."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
+    mending: str = ""
+    """What its node does to make its copy anew, or waits for, and why; empty where it does not."""
 
 
 @dataclass(frozen=True)

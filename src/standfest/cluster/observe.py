@@ -18,6 +18,7 @@ from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.inventory import Kind, Service, services_of
 from standfest.cluster.journal import count_entries
 from standfest.cluster.membership import lacking
+from standfest.cluster.notes import read_note
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
 from standfest.cluster.processes import processes_of, working_pid
 from standfest.cluster.roles import database_roles
@@ -225,6 +226,7 @@ def _seen_node(
                 alarm=heard.alarms.get(service.name, ""),
                 dependencies=heard.dependencies.get(service.name, {}),
                 findings=heard.findings.get(service.name, {}),
+                mending=str(read_note(home, service.name) or ""),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )

@@ -175,6 +175,8 @@ def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]
     if service.held:
         evidence = "its hold marker is set"
         yield Finding(f"{full_name} is held on purpose", evidence, f"./standfest service start {full_name}")
+    elif service.mending:
+        yield Finding(f"{full_name} is made anew by its node", service.mending, f"./standfest logs {full_name}")
     elif service.state is State.STOPPED:
         evidence = "its supervisor was told to stop it, or never to start it"
         yield Finding(f"{full_name} is stopped", evidence, f"./standfest service start {full_name}")

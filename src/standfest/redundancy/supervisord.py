@@ -30,8 +30,8 @@ _STOP_WAIT_S = {
 """How long a program may take to stop in good order before it is killed."""
 
 _START_S = {
-    Kind.ETCD: 1,
-    Kind.JOURNAL: 1,
+    Kind.ETCD: 5,
+    Kind.JOURNAL: 5,
     Kind.PATRONI: 5,
     Kind.API: 5,
     Kind.WORKER: 5,

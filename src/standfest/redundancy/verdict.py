@@ -95,6 +95,8 @@ def _complaint(node: SeenNode, service: SeenService, *, serving: bool) -> str:
     """What is wrong with one service, as words after its name; empty where nothing is."""
     if service.held:
         return "is held on purpose"
+    if service.mending:
+        return f"is {service.role or service.state}, and made anew: {service.mending}"
     if service.state is not State.RUNNING:
         return f"is {service.state}"
     if not service.ready and serving:
