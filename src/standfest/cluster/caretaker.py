@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from standfest.cluster.home import NodeHome
-from standfest.cluster.symptoms import Watch, look
+from standfest.cluster.symptoms import Watch, look, mark_founded
 
 EVERY_S = 5.0
 
@@ -43,6 +43,7 @@ def _look_after(home: NodeHome, given_up: Callable[[float], tuple[str, ...]]) ->
         time.sleep(EVERY_S)
         try:
             remove_old_logs(home)
+            mark_founded(home)
             if watch.due(look(home, given_up(time.monotonic())), time.monotonic()):
                 _mend(home)
         except Exception:

@@ -23,6 +23,17 @@ WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
 waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
 `whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
 
+_WITH_DATA = (
+    "/bin/sh",
+    "-c",
+    'if [ -e "$1" ] && ! ls "$2"/member/wal/*.wal >/dev/null 2>&1; then '
+    'echo "$2 held a member of etcd and is empty: it is not started as if it were new" >&2; exit 1; fi; '
+    'shift 2; exec "$0" "$@" </dev/null',
+)
+"""As WITHOUT_INPUT, for a member of etcd; its mark (`NodeHome.founded`) and data directory go before its arguments.
+Without its data it would start as if it were new where the others do not answer or know it by another number
+(etcdserver/cluster_util.go, isMemberBootstrapped): forgetful, or the first of a second cluster."""
+
 _ETCDS = (Kind.ETCD.value, Kind.JOURNAL.value)
 
 _HELPERS = ("initdb", "pg_basebackup", "pg_ctl", "pg_rewind")
@@ -64,6 +75,11 @@ def program_arguments(home: NodeHome, service: Service) -> list[str]:
             raise ValueError(f"{service.full_name} is not a program that supervisor runs")
 
 
+def member_start(mark: Path, data: Path, program: Path, arguments: Sequence[str]) -> list[str | Path]:
+    """The whole command line of a member of etcd that is not started without the data that it had."""
+    return [*_WITH_DATA, program, mark, data, *arguments]
+
+
 def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     """Which of the node's programs runs with this command line; None where it is none of them.
 
@@ -72,6 +88,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     """
     if tuple(command[: len(WITHOUT_INPUT)]) == WITHOUT_INPUT:
         command = command[len(WITHOUT_INPUT) :]
+    if tuple(command[: len(_WITH_DATA)]) == _WITH_DATA:
+        command = [*command[len(_WITH_DATA) :][:1], *command[len(_WITH_DATA) + 3 :]]
     if not command:
         return None
     config, program = home.config, Path(command[0]).name

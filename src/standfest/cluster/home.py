@@ -65,6 +65,10 @@ class NodeHome:
         """Pid files and the markers of what is held."""
         return self.root / "run"
 
+    def founded(self, program: str) -> Path:
+        """The mark that a member of etcd had data: without data it does not start by itself any more."""
+        return self.run / f"founded-{program}"
+
     @property
     def notes(self) -> Path:
         """What is being mended, a file for each program."""

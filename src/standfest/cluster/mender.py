@@ -53,6 +53,7 @@ _TURN_KEY = "/standfest-mending/turn"
 _TURN_S = 300
 """Longer than all that is done in one turn; whoever is killed in it keeps the others from theirs so long."""
 
+_STATUS_S = 2.0
 _JOIN_STEP_S = 60.0
 _CLONE_BEGINS_S = 45.0
 
@@ -136,7 +137,8 @@ async def _listed(cluster: Cluster, node: Node, store: Store, asked: Sequence[No
         except UnreachableError:
             continue
         found = next((member for member in members if url in member.peer_urls), None)
-        if found is None:
+        own = (await cluster.maintenance.member_status(store.member(cluster, node).address, _STATUS_S)).member_id
+        if found is None or own not in (0, int(found.id)):
             return Listed.NO
         if not found.name:
             return Listed.NEVER_STARTED

@@ -66,6 +66,7 @@ async def join(
             timeout_s,
             progress,
         )
+        store.founded(home).unlink(missing_ok=True)
     await start_programs(cluster, [node], (store.kind,))
 
     async def missing() -> str:

@@ -63,14 +63,24 @@ def look(home: NodeHome, given_up: tuple[str, ...]) -> Symptoms:
 
 def _at_once(home: NodeHome, given_up: tuple[str, ...]) -> Iterator[str]:
     for name in _MEMBERS:
-        settings = _settings(home.config / f"{name}.json")
-        data = settings.get("data-dir")
-        if isinstance(data, str) and not any((Path(data) / "member" / "wal").glob("*.wal")):
+        if not _has_data(home, name):
             yield f"{name} has no data"
         if name in given_up:
             yield f"{name} ends again and again"
     with contextlib.suppress(OSError):
         yield from (f"{note.name} is being mended" for note in home.notes.iterdir())
+
+
+def mark_founded(home: NodeHome) -> None:
+    """Note which members of etcd have data, so that none of them starts without it any more."""
+    for name in _MEMBERS:
+        if not home.founded(name).exists() and _has_data(home, name):
+            home.founded(name).touch(mode=0o600)
+
+
+def _has_data(home: NodeHome, name: str) -> bool:
+    data = _settings(home.config / f"{name}.json").get("data-dir")
+    return not isinstance(data, str) or any((Path(data) / "member" / "wal").glob("*.wal"))
 
 
 def _not_streaming(home: NodeHome) -> bool:
