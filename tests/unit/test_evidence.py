@@ -46,6 +46,8 @@ def test_a_member_says_that_its_data_is_damaged(tmp_path: Path, line: str) -> No
     [
         '{"level":"info","msg":"starting an etcd server","initial-corrupt-check":false}',
         '{"level":"fatal","msg":"discovery failed","error":"listen tcp 127.0.0.1:1: bind: address already in use"}',
+        '{"level":"warn","msg":"lost TCP streaming connection with remote peer","error":"unexpected EOF"}',
+        '{"level":"panic","msg":"failed to open","error":"no space left on device"}\npanic: failed to open',
         '{"level":"fatal","msg":"discovery failed","error":"member 4a7f5955cc4333cc has already been bootstrapped"}',
     ],
 )
@@ -55,3 +57,12 @@ def test_what_says_nothing_of_its_data_is_no_damage(tmp_path: Path, line: str) -
     log.write_text(f"{line}\n")
     assert damage(log) == ""
     assert damage(tmp_path / "nothing.log") == ""
+
+
+def test_its_last_words_count(tmp_path: Path) -> None:
+    """A member that was damaged once, and ends for another reason today, keeps its data."""
+    log = tmp_path / "etcd.log"
+    log.write_text(
+        '{"level":"fatal","error":"walpb: crc mismatch"}\n{"level":"fatal","error":"listen: already in use"}\n'
+    )
+    assert damage(log) == ""

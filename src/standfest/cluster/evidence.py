@@ -18,15 +18,22 @@ _TOO_FAR_BEHIND = re.compile(
 _TOO_FAR_BEHIND_LATELY = datetime.timedelta(seconds=60)
 """A standby asks its primary every five seconds (wal_retrieve_retry_interval)."""
 
+_DIED = re.compile(r'^\{"level":"(?:fatal|panic)"|^panic:|^unexpected fault address|^fatal error:')
+"""How etcd's last words begin; what it says else, of a broken connection too, is no reason to end."""
+
 _DAMAGED = re.compile(
-    r"crc mismatch|checksum error|invalid database|version mismatch|corrupt|unexpected EOF|file size too small|panic:|"
-    r"failed to (?:recover|read|open) (?:\w+ )*(?:WAL|snapshot|snap|backend|database|db)|out of range|unexpected fault",
+    r"crc mismatch|checksum error|invalid database|version mismatch|corrupt|unexpected EOF|file size too small|"
+    r"failed to (?:recover|read|open) (?:\w+ )*(?:WAL|snapshot|snap|backend|database|db)|"
+    r"^panic:|^unexpected fault|fault$",
     re.IGNORECASE,
 )
 """What etcd 3.4 and bbolt say before they end for the sake of their data (wal/, etcdserver/storage.go, raft/log.go)."""
 
-_HARMLESS = '"level":"info"'
-"""At its start etcd lists its settings, among them names of checks."""
+_NOT_ITS_DATA = re.compile(r"no space left|permission denied|already in use|too many open files|allocate memory")
+"""What making its data anew would not help against."""
+
+_LAST_WORDS = 3
+"""Lines with which etcd ends: as JSON, as a panic, and what Go adds."""
 
 
 def too_far_behind(logs: Path, now: datetime.datetime) -> str:
@@ -41,8 +48,12 @@ def too_far_behind(logs: Path, now: datetime.datetime) -> str:
 
 def damage(log: Path) -> str:
     """What a member of etcd that ends again and again said of its data at last; empty where nothing of the kind."""
-    said = (line for line in _last_lines(log) if _HARMLESS not in line and _DAMAGED.search(line))
-    return next(said, "")[:_LINE_CHARACTERS_MAX]
+    lines = list(_last_lines(log))
+    died = next((number for number, line in enumerate(lines) if _DIED.search(line)), len(lines))
+    words = [line[:_LINE_CHARACTERS_MAX] for line in lines[died : died + _LAST_WORDS] if _DIED.search(line)]
+    if any(_NOT_ITS_DATA.search(line) for line in words):
+        return ""
+    return next((line for line in reversed(words) if _DAMAGED.search(line)), "")
 
 
 def _last_lines(file: Path) -> Iterator[str]:
