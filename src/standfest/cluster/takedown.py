@@ -97,8 +97,9 @@ async def release_node(
 ) -> None:
     """Start a node again and wait until what is not held by itself on it runs.
 
-    EmptyNodeError where it lacks a member that others hold: held no more, it waits for its place. Where it has the other
-    one, all else is started all the same: without that others may have no quorum, and its mender gives it the rest.
+    EmptyNodeError where it lacks a member that others hold: held no more, it waits for its place. Where it has the
+    other one, all else is started all the same: without that others may have no quorum, and its mender gives it the
+    rest.
     """
     home = cluster.node_home(node)
     release(home)
