@@ -21,6 +21,7 @@ def test_a_standby_says_that_it_is_too_far_behind(tmp_path: Path) -> None:
     log.write_text(f"2031-05-04 10:00:00.123 UTC [7] {SAID}\n2031-05-04 10:00:01.000 UTC [8] LOG:  something else\n")
     assert too_far_behind(tmp_path, NOW) == "requested WAL segment 000000010000000000000003 has already been removed"
     assert too_far_behind(tmp_path, NOW + datetime.timedelta(seconds=31)) == ""
+    assert too_far_behind(tmp_path, NOW, since=NOW - datetime.timedelta(seconds=10)) == ""
 
 
 @pytest.mark.parametrize(

@@ -36,13 +36,17 @@ _LAST_WORDS = 3
 """Lines with which etcd ends: as JSON, as a panic, and what Go adds."""
 
 
-def too_far_behind(logs: Path, now: datetime.datetime) -> str:
-    """What a node's PostgreSQL said lately of WAL that its primary has no more; empty where nothing of the kind."""
+def too_far_behind(logs: Path, now: datetime.datetime, since: datetime.datetime | None = None) -> str:
+    """What a node's PostgreSQL said lately of WAL that its primary has no more; empty where nothing of the kind.
+
+    What it said before `since`, when its data was given up, was about other data.
+    """
     newest = max(logs.glob("postgres-*.log"), key=lambda file: file.stat().st_mtime, default=None)
     for line in _last_lines(newest) if newest is not None else ():
         if found := _TOO_FAR_BEHIND.match(line):
             said_at = datetime.datetime.fromisoformat(found[1]).replace(tzinfo=datetime.UTC)
-            return found[2] if now - said_at < _TOO_FAR_BEHIND_LATELY else ""
+            lately = now - said_at < _TOO_FAR_BEHIND_LATELY and (since is None or said_at > since)
+            return found[2] if lately else ""
     return ""
 
 

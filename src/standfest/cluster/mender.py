@@ -12,7 +12,6 @@ import json
 import logging
 import shutil
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.evidence import damage, too_far_behind
 from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.holds import is_held
-from standfest.cluster.home import Home
+from standfest.cluster.home import Home, NodeHome
 from standfest.cluster.inventory import Kind
 from standfest.cluster.membership import STORES, Store
 from standfest.cluster.mending import (
@@ -204,7 +203,11 @@ async def _standby_facts(cluster: Cluster, node: Node) -> tuple[StandbyFacts, Me
         node=node.name,
         held=is_held(home, Kind.PATRONI.value),
         role=roles.get(node.name),
-        too_far_behind="" if streams else too_far_behind(home.logs, datetime.datetime.now(datetime.UTC)),
+        too_far_behind=(
+            ""
+            if streams
+            else too_far_behind(home.logs, datetime.datetime.now(datetime.UTC), _begun_at(home, Kind.POSTGRES.value))
+        ),
         others={each.name: (roles.get(each.name), states.get(each.name, "")) for each in nodes if each != node},
         paused=own is not None and own.pause,
     )
@@ -263,16 +266,25 @@ def _say(cluster: Cluster, node: Node, program: str, doing: str, why: str) -> No
 
 
 def _begin(cluster: Cluster, node: Node, program: str) -> None:
-    (cluster.node_home(node).run / f"mended-{program}").touch(mode=0o600)
+    _mark(cluster.node_home(node), program).touch(mode=0o600)
+
+
+def _mark(home: NodeHome, program: str) -> Path:
+    return home.run / f"mended-{program}"
+
+
+def _begun_at(home: NodeHome, program: str) -> datetime.datetime | None:
+    """When the program's data was given up last; None where it never was."""
+    try:
+        return datetime.datetime.fromtimestamp(_mark(home, program).stat().st_mtime, datetime.UTC)
+    except OSError:
+        return None
 
 
 def _rest_s(cluster: Cluster, node: Node, program: str) -> float:
-    """Seconds until the program's copy may be given up again; a clock that was set back does not make it for ever."""
-    try:
-        last = (cluster.node_home(node).run / f"mended-{program}").stat().st_mtime
-    except OSError:
-        return 0.0
-    passed_s = time.time() - last
+    """Seconds until the program's data may be given up again; a clock that was set back does not make it for ever."""
+    last = _begun_at(cluster.node_home(node), program)
+    passed_s = (datetime.datetime.now(datetime.UTC) - last).total_seconds() if last is not None else -1.0
     return 0.0 if passed_s < 0 else max(0.0, _AGAIN_AFTER_S - passed_s)
 
 

@@ -41,6 +41,10 @@ class SecretMissingError(StandfestError):
     exit_code = 2
 
 
+class AuthorityEndedError(StandfestError):
+    """The authority is of no use any more, and what runs trusts no other one."""
+
+
 @dataclass(frozen=True)
 class Secrets:
     """Access to the directory of generated credentials."""
@@ -91,6 +95,9 @@ def generate(kept: Secrets, topology: Topology, *, idle: bool = False) -> None:
         kept: where they are kept.
         topology: whose nodes have certificates.
         idle: nothing of the cluster runs, so that what ends soon can be renewed as well, all at once.
+
+    Raises:
+        AuthorityEndedError: the authority has ended or lost its key while the cluster runs.
     """
     for name in PASSWORDS:
         if not (kept.directory / name).exists():
@@ -100,6 +107,12 @@ def generate(kept: Secrets, topology: Topology, *, idle: bool = False) -> None:
     before = datetime.datetime.now(datetime.UTC) + (RENEWED_BEFORE if idle else datetime.timedelta(0))
     signer = signing_authority(kept)
     if signer is None or ends_at(signer.certificate) < before:
+        if kept.authority.exists() and not idle:
+            raise AuthorityEndedError(
+                f"the cluster's authority in {kept.authority} has ended, or its key is not there, and what runs trusts no "
+                "other: no new connection to etcd is made. Stop everything with: ./standfest down; then ./standfest up "
+                "makes a new authority"
+            )
         signer = new_authority(topology.name)
         write_private(kept.authority_key, signer.key)
         write_private(kept.authority, signer.certificate)
