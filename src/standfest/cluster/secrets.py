@@ -109,9 +109,9 @@ def generate(kept: Secrets, topology: Topology, *, idle: bool = False) -> None:
     if signer is None or ends_at(signer.certificate) < before:
         if kept.authority.exists() and not idle:
             raise AuthorityEndedError(
-                f"the cluster's authority in {kept.authority} has ended, or its key is not there, and what runs trusts no "
-                "other: no new connection to etcd is made. Stop everything with: ./standfest down; then ./standfest up "
-                "makes a new authority"
+                f"the cluster's authority in {kept.authority} has ended, or its key is not there, and what runs trusts "
+                "no other: no new connection to etcd is made. Stop everything with: ./standfest down; then "
+                "./standfest up makes a new authority"
             )
         signer = new_authority(topology.name)
         write_private(kept.authority_key, signer.key)
