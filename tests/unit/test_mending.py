@@ -89,6 +89,8 @@ def test_what_may_be_a_good_copy_stays(facts: StandbyFacts) -> None:
     [
         ({"n1": (Role.REPLICA, "running"), "n2": (Role.REPLICA, "running")}, "one other server to be primary"),
         ({"n1": (Role.PRIMARY, "running"), "n2": (Role.PRIMARY, "running")}, "one other server to be primary"),
+        ({"n1": (Role.PRIMARY, ""), "n2": (Role.STANDBY, "running")}, "one other server to be primary"),
+        ({"n1": (Role.PRIMARY, "running"), "n2": (Role.REPLICA, "")}, "another standby: this one has the only copy"),
         ({"n1": (Role.PRIMARY, "running"), "n2": (None, "")}, "another standby: this one has the only copy besides"),
         ({"n1": (Role.PRIMARY, "running"), "n2": (Role.REPLICA, "stopped")}, "another standby: this one has the only"),
         ({"n1": (Role.PRIMARY, "running"), "n2": (Role.REPLICA, CLONING)}, "n2, which is being cloned"),

@@ -195,8 +195,8 @@ async def _standby_facts(cluster: Cluster, node: Node) -> tuple[StandbyFacts, Me
     except (UnreachableError, msgspec.ValidationError):
         view = None
     roles = database_roles(members, view)
-    states = {each.name: each.state for each in view.members} if view is not None else {}
-    states |= {name: member.state for name, member in members.items() if member is not None}
+    # What only etcd still says of a server whose Patroni does not answer is not enough to give a copy up.
+    states = {name: member.state for name, member in members.items() if member is not None}
     own, home = members[node.name], cluster.node_home(node)
     streams = own is None or own.replication_state == "streaming"
     facts = StandbyFacts(

@@ -51,7 +51,7 @@ class StandbyFacts:
     too_far_behind: str = ""
     """What it said of WAL that its primary has no more; empty where nothing of the kind, or not lately."""
     others: Mapping[str, tuple[Role | None, str]] = field(default_factory=dict)
-    """The other servers by node: role, and state as Patroni tells it."""
+    """The other servers by node: role, and state as its own Patroni tells it, empty where that does not answer."""
     paused: bool = False
     """Patroni is told to leave all as it is."""
 
@@ -114,7 +114,7 @@ def decide_standby(facts: StandbyFacts) -> Decision:
     if facts.held or facts.role is not Role.REPLICA or not facts.too_far_behind:
         return NOTHING
     why = facts.too_far_behind
-    primaries = [node for node, (role, _) in facts.others.items() if role is Role.PRIMARY]
+    primaries = [node for node, (role, state) in facts.others.items() if (role, state) == (Role.PRIMARY, "running")]
     copies = [
         node
         for node, (role, state) in facts.others.items()
