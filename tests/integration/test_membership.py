@@ -35,12 +35,14 @@ def give(cluster: Cluster, stores: tuple[Store, ...], *nodes: str) -> None:
         (home.postgres / "PG_VERSION").touch()
         for store in stores:
             (store.data(home) / "member" / "wal").mkdir(parents=True)
+            (store.data(home) / "member" / "wal" / "0.wal").touch()
 
 
 async def test_a_new_home_starts(cluster: Cluster) -> None:
     """Where nobody holds a database all nodes start, even if members of one were made before `up` was interrupted."""
     assert startable(cluster, LOCAL.nodes) == [N1, N2, N3]
     (ETCD.data(cluster.home.node("n1")) / "member" / "wal").mkdir(parents=True)
+    (ETCD.data(cluster.home.node("n1")) / "member" / "wal" / "0.wal").touch()
     assert startable(cluster, LOCAL.nodes) == [N1, N2, N3]
 
 

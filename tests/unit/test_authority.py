@@ -1,11 +1,13 @@
 """The cluster's certificates: who trusts whom, and when they are renewed."""
 
+import datetime
+
 import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from standfest.cluster.authority import issue, must_be_renewed, new_authority
+from standfest.cluster.authority import belonging_to, ends_at, is_for, issue, new_authority, split
 
 AUTHORITY = new_authority("test")
 ADDRESSES = ("127.0.1.1", "127.0.0.1")
@@ -28,14 +30,26 @@ def test_another_authority_did_not_issue_it() -> None:
         leaf.verify_directly_issued_by(x509.load_pem_x509_certificate(new_authority("test").certificate))
 
 
-def test_a_fresh_certificate_is_kept() -> None:
-    """A certificate that is valid for long and for the right addresses is not renewed."""
-    assert not must_be_renewed(AUTHORITY, issue(AUTHORITY, "n1", ADDRESSES).certificate, ADDRESSES)
-    assert not must_be_renewed(AUTHORITY, issue(AUTHORITY, "client", ()).certificate, ())
-
-
-def test_other_addresses_or_another_authority_mean_renewal() -> None:
-    """A node that moved, or a new authority, needs a new certificate."""
+def test_what_the_authority_would_issue() -> None:
+    """What is for a node's addresses by this authority is as it should be; not so after a move, or by another one."""
     certificate = issue(AUTHORITY, "n1", ADDRESSES).certificate
-    assert must_be_renewed(AUTHORITY, certificate, ("127.0.1.9",))
-    assert must_be_renewed(new_authority("test"), certificate, ADDRESSES)
+    assert is_for(AUTHORITY, certificate, ADDRESSES)
+    assert is_for(AUTHORITY, issue(AUTHORITY, "client", ()).certificate, ())
+    assert not is_for(AUTHORITY, certificate, ("127.0.1.9",))
+    assert not is_for(new_authority("test"), certificate, ADDRESSES)
+
+
+def test_no_certificate_outlives_its_authority() -> None:
+    """A certificate ends with its authority at the latest: later it would be worth nothing, and nobody warned."""
+    short = new_authority("test", datetime.timedelta(days=9))
+    assert ends_at(issue(short, "n1", ADDRESSES).certificate) == ends_at(short.certificate)
+    assert ends_at(issue(AUTHORITY, "n1", ADDRESSES).certificate) < ends_at(AUTHORITY.certificate)
+
+
+def test_the_key_says_which_of_a_bundle_signs() -> None:
+    """Among several trusted authorities the one whose key is there is found, and nothing where none is."""
+    other = new_authority("test")
+    bundle = AUTHORITY.certificate + other.certificate
+    assert split(bundle) == [AUTHORITY.certificate, other.certificate]
+    assert belonging_to(other.key, bundle) == other.certificate
+    assert belonging_to(new_authority("test").key, bundle) is None

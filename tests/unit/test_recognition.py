@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from standfest.cluster.caretaker import mender_arguments
 from standfest.cluster.commands import (
     POSTGRES_HELPER,
     WITHOUT_INPUT,
+    member_start,
     program_arguments,
     promotion_arguments,
     recognise,
@@ -34,6 +36,8 @@ def test_what_is_started_is_recognised() -> None:
         assert recognise(command, HOME) == service.name
         assert recognise(command, OTHER) is None
         assert recognise([*WITHOUT_INPUT, *command], HOME) == service.name
+        started = member_start(Path("/mark"), Path("/data"), Path(command[0]), command[1:])
+        assert recognise([str(word) for word in started], HOME) == service.name
 
 
 @pytest.mark.parametrize(
@@ -54,8 +58,10 @@ def test_what_patroni_runs_for_a_while_is_recognised(command: Sequence[str]) -> 
 
 
 def test_supervision_is_recognised() -> None:
-    """supervisord and its restarter are recognised."""
+    """supervisord, its restarter, and what that one runs for a while are recognised."""
     assert recognise(["python", *supervisord_arguments(HOME)], HOME) == "supervisor"
+    assert recognise(["python", *mender_arguments(HOME)], HOME) == "mender"
+    assert recognise(["python", *mender_arguments(HOME)], OTHER) is None
     assert (
         recognise(["python", *restarter_arguments(HOME), "--url", "http://x", "--password-file", "/s"], HOME)
         == "restarter"

@@ -63,6 +63,21 @@ def test_commits_wait_for_a_named_standby() -> None:
     assert settings["failsafe_mode"] is True
 
 
+def test_a_clone_spares_the_primary() -> None:
+    """A standby is cloned from another one where there is one, and at no higher rate than the topology says."""
+    assert patroni()["tags"] == {"clonefrom": True}
+    slow = msgspec.structs.replace(LOCAL, postgres=msgspec.structs.replace(LOCAL.postgres, clone_mib_per_s=3))
+    assert {"max-rate": "3M"} in patroni(topology=slow)["postgresql"]["basebackup"]
+
+
+def test_members_of_etcd_start_with_their_data() -> None:
+    """Both members' start knows the mark and the directory without which they are not started."""
+    home = HOME.node("n2")
+    for name, data in (("etcd", home.etcd), ("journal", home.journal)):
+        command = supervisord("n2")[f"program:{name}"]["command"]
+        assert f"{home.founded(name)} {data} --config-file" in command
+
+
 def test_no_watchdog_resets_the_machine() -> None:
     """Patroni is kept off the machine's watchdog: killing one member must not restart all that runs beside it."""
     assert patroni()["watchdog"] == {"mode": "off"}

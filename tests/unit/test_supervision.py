@@ -56,6 +56,14 @@ def test_a_program_that_stayed_up_begins_anew() -> None:
     assert restarts.failed("api", 20.0 + STEADY_S) == PAUSE_FIRST_S
 
 
+def test_what_failed_lately_is_remembered_for_a_while() -> None:
+    """A program that was given up on counts as one that fails for two of the longest pauses, and no longer."""
+    restarts = Restarts()
+    restarts.failed("etcd", 100.0)
+    assert restarts.failed_lately(100.0 + 2 * PAUSE_MAX_S - 1) == ("etcd",)
+    assert restarts.failed_lately(100.0 + 2 * PAUSE_MAX_S) == ()
+
+
 def test_each_program_waits_for_itself() -> None:
     """Programs are due at their own times, and each is answered once."""
     restarts = Restarts()

@@ -448,7 +448,7 @@ def test_empty_nodes_are_given_their_place(
 def test_status_document_has_exactly_the_agreed_fields() -> None:
     """The JSON of `status` has the fields that other programs rely on, and no others."""
     document = json.loads(json.dumps(status_document(LOCAL, seen(), WELL)))
-    assert document["verdict"] == {"up": True, "can_lose_a_node": True, "reasons": []}
+    assert document["verdict"] == {"up": True, "can_lose_a_node": True, "reasons": [], "warnings": []}
     assert document["endpoints"]["doors"] == ["http://127.0.0.1:8080", "http://127.0.0.1:8081"]
     assert [set(node) for node in document["nodes"]] == [{"name", "address", "services"}] * 3
     assert document["nodes"][0]["services"][4] == {

@@ -1,6 +1,7 @@
 """`standfest up` and `standfest down`."""
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from standfest.cli.output import as_json, print_json, progress
 from standfest.cli.schema import prepare_database
 from standfest.cluster.binaries import find_binaries
 from standfest.cluster.bringup import Plan, bring_up
+from standfest.cluster.certificates import renew_certificates
 from standfest.cluster.handle import Cluster, connected
 from standfest.cluster.home import Home, write_private
 from standfest.cluster.observation import Observation
@@ -45,8 +47,8 @@ def up(topology_file: Path | None, timeout_s: float, as_json: bool) -> None:
     """Start the cluster and wait until an order would be accepted.
 
     What runs already is left alone, what is held on purpose stays held, a supervisor that died is replaced, and
-    settings that all databases share are put right, automatic failover among them. Exit code 1: orders are taken, and
-    not all is well.
+    settings that all databases share are put right, automatic failover among them. Certificates that end within 30 days
+    are renewed node by node, under running processes. Exit code 1: orders are taken, and not all is well.
     """
     home = Home.default()
     home.create()
@@ -59,16 +61,21 @@ def prepare_home(home: Home, topology_file: Path | None = None) -> Topology:
     """Put the topology and every credential into the home, where they are missing; the home is locked by the caller."""
     if topology_file is None and home.topology.exists():
         topology = read_topology(home.topology)
-        generate(Secrets(home.secrets), topology)
+        generate(Secrets(home.secrets), topology, idle=_is_idle(home, topology))
         return topology
     topology = LOCAL if topology_file is None else read_topology(topology_file)
     if topology_file is not None:
         _refuse_another_cluster(home, topology)
     # The topology comes last: where there is one, there is all that the other commands need.
-    generate(Secrets(home.secrets), topology)
+    generate(Secrets(home.secrets), topology, idle=_is_idle(home, topology))
     text = render_topology(topology) if topology_file is None else topology_file.read_text(encoding="utf-8")
     write_private(home.topology, text)
     return topology
+
+
+def _is_idle(home: Home, topology: Topology) -> bool:
+    """Whether nothing of the cluster runs on this machine."""
+    return not any(processes_of(home.node(node.name)) for node in topology.nodes)
 
 
 def _refuse_another_cluster(home: Home, wanted: Topology) -> None:
@@ -120,6 +127,8 @@ async def start_cluster(home: Home, topology: Topology, timeout_s: float) -> Obs
         with progress() as steps:
             try:
                 await bring_up(cluster, plan, steps)
+                with contextlib.suppress(NotReadyError):  # orders are taken: what still ends is for the verdict to say
+                    await renew_certificates(cluster, timeout_s, steps)
             except NotReadyError as error:
                 raise NotReadyError(f"{error}; {await _advice(cluster)}") from error
         return await observe(cluster)

@@ -45,7 +45,7 @@ def _chosen(topology: Topology, wanted: str | None) -> list[Service]:
 
 
 def _log_file(home: NodeHome, service: Service) -> Path | None:
-    """PostgreSQL writes one file a weekday, the others one each; None where nothing was written yet."""
+    """PostgreSQL begins a new file now and then, the others have one each; None where nothing was written yet."""
     pattern = "postgres-*.log" if service.kind is Kind.POSTGRES else f"{service.name}.log"
     return max(home.logs.glob(pattern), key=lambda file: file.stat().st_mtime, default=None)
 

@@ -40,6 +40,8 @@ def _print_status(seen: Observation, verdict: Verdict) -> None:
     console.print(f"up: {_yes(verdict.up)}   can lose a node: {_yes(verdict.can_lose_a_node)}")
     for reason in verdict.reasons:
         console.print(f"  - {reason}", markup=False)
+    for warning in verdict.warnings:
+        console.print(f"  - soon: {warning}", markup=False)
     table = Table(box=None, pad_edge=False)
     for column in ("service", "state", "role", "pid", "address", ""):
         table.add_column(column)
@@ -64,18 +66,22 @@ def _yes(value: bool) -> str:
 @click.command(epilog="\b\nExample:\n  standfest doctor")
 @as_json
 def doctor(as_json: bool) -> None:
-    """Name each fault, how it is known, and the next command. Exit code 0 where there is none, else as `status`."""
+    """Name each fault, how it is known, and the next command. Exit code 0 where there is none, else as `status`.
+
+    What will be a fault if nobody does anything is named as well, and is none yet.
+    """
     _, seen = asyncio.run(_look())
     findings = diagnose(seen)
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:
         _print_findings(findings)
-    raise SystemExit(max(decide(seen).exit_code, 1 if findings else 0))
+    raise SystemExit(max(decide(seen).exit_code, 1 if any(not each.warning for each in findings) else 0))
 
 
 def _print_findings(findings: tuple[Finding, ...]) -> None:
-    if not findings:
+    if all(each.warning for each in findings):
         click.echo("no fault found")
     for finding in findings:
-        click.echo(f"{finding.fault}\n  evidence: {finding.evidence}\n  next:     {finding.next_command}")
+        soon = "soon: " if finding.warning else ""
+        click.echo(f"{soon}{finding.fault}\n  evidence: {finding.evidence}\n  next:     {finding.next_command}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from standfest.clients.asking import Asker, UnreachableError
+from standfest.clients.tls import RenewedTls
 
 
 class _Health(msgspec.Struct, frozen=True):
@@ -14,10 +15,8 @@ class _Health(msgspec.Struct, frozen=True):
 
 
 def client_tls(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
-    """TLS that trusts only the cluster's authority and shows a client certificate."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(authority))
-    context.load_cert_chain(certificate, key)
-    return context
+    """TLS that trusts only the cluster's authority and shows a client's certificate, by the files of that moment."""
+    return RenewedTls.reading(authority, certificate, key)
 
 
 @dataclass(frozen=True)

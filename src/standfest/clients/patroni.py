@@ -21,6 +21,8 @@ class MemberState(msgspec.Struct, frozen=True):
     state: str
     role: str = ""
     pause: bool = False
+    replication_state: str = ""
+    """Of a replica: `streaming`, or how else it gets its WAL; empty where it does not."""
     replication: tuple[Replica, ...] = ()
 
 
@@ -73,6 +75,17 @@ class Patroni:
         answer = await self.asker.ask("POST", url, body=body, login=("patroni", self.password), timeout_s=timeout_s)
         if answer.status != 200:
             raise UnreachableError(f"{url} refused the switchover: {answer.status} {answer.body[:200]!r}")
+
+    async def reinitialize(self) -> None:
+        """Give up its PostgreSQL's data and clone it anew, from a standby where one is tagged for that and runs.
+
+        Goes on after the answer. UnreachableError where it is not begun.
+        """
+        url = f"http://{self.address}/reinitialize"
+        login = ("patroni", self.password)
+        answer = await self.asker.ask("POST", url, body=b"{}", login=login, timeout_s=10.0)
+        if answer.status != 200:
+            raise UnreachableError(f"{url} refused to clone: {answer.status} {answer.body[:200]!r}")
 
     async def _get(self, path: str) -> object:
         """/patroni answers 503 with the same document while PostgreSQL is not running."""

@@ -9,9 +9,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_AUTHORITY_DAYS = 3650
-_LEAF_DAYS = 825
-_RENEW_BEFORE_DAYS = 60
+_AUTHORITY_LIFE = datetime.timedelta(days=3650)
+_LEAF_LIFE = datetime.timedelta(days=825)
 _CLOCK_SKEW = datetime.timedelta(hours=1)
 
 
@@ -23,12 +22,12 @@ class Issued:
     key: bytes
 
 
-def new_authority(cluster: str) -> Issued:
-    """A self-signed authority for the cluster of this name."""
+def new_authority(cluster: str, life: datetime.timedelta = _AUTHORITY_LIFE) -> Issued:
+    """A self-signed authority for the cluster of this name, good for `life` from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"{cluster} cluster authority")
     certificate = (
-        _builder(name, name, key.public_key(), _AUTHORITY_DAYS)
+        _builder(name, name, key.public_key(), _now() + life)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
@@ -36,16 +35,22 @@ def new_authority(cluster: str) -> Issued:
     return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
-def issue(authority: Issued, common_name: str, addresses: tuple[str, ...]) -> Issued:
-    """A certificate for `addresses`, good for both ends of a connection: etcd members are each other's clients."""
+def issue(
+    authority: Issued, common_name: str, addresses: tuple[str, ...], life: datetime.timedelta = _LEAF_LIFE
+) -> Issued:
+    """A certificate for `addresses`, good for both ends of a connection: etcd members are each other's clients.
+
+    It is good for `life` from now, and not longer than its authority.
+    """
     signer = serialization.load_pem_private_key(authority.key, password=None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise TypeError("the cluster authority's key is not an elliptic curve key")
     issuer = x509.load_pem_x509_certificate(authority.certificate)
     key = ec.generate_private_key(ec.SECP256R1())
     usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+    end = min(_now() + life, issuer.not_valid_after_utc)
     builder = (
-        _builder(_name(common_name), issuer.subject, key.public_key(), _LEAF_DAYS)
+        _builder(_name(common_name), issuer.subject, key.public_key(), end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(usages, critical=False)
@@ -58,17 +63,39 @@ def issue(authority: Issued, common_name: str, addresses: tuple[str, ...]) -> Is
     return Issued(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
-def must_be_renewed(authority: Issued, certificate: bytes, addresses: tuple[str, ...]) -> bool:
-    """Whether a leaf certificate ends soon, is for other addresses, or comes from another authority."""
+def is_for(authority: Issued, certificate: bytes, addresses: tuple[str, ...]) -> bool:
+    """Whether a leaf certificate is for exactly these addresses and comes from this authority; it may have ended."""
     leaf = x509.load_pem_x509_certificate(certificate)
     issuer = x509.load_pem_x509_certificate(authority.certificate)
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=_RENEW_BEFORE_DAYS)
-    return leaf.not_valid_after_utc < soon or _addresses(leaf) != set(addresses) or not _issued_by(leaf, issuer)
+    return _addresses(leaf) == set(addresses) and _issued_by(leaf, issuer)
+
+
+def ends_at(certificate: bytes) -> datetime.datetime:
+    """When a certificate ends (UTC)."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+
+
+def split(bundle: bytes) -> list[bytes]:
+    """The certificates in a PEM file, each by itself."""
+    return [found.public_bytes(serialization.Encoding.PEM) for found in x509.load_pem_x509_certificates(bundle)]
+
+
+def belonging_to(key: bytes, bundle: bytes) -> bytes | None:
+    """The certificate in `bundle` that is for this private key; None where none is."""
+    public = serialization.load_pem_private_key(key, password=None).public_key()
+    for certificate in split(bundle):
+        if x509.load_pem_x509_certificate(certificate).public_key() == public:
+            return certificate
+    return None
 
 
 def _issued_by(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
     key_id = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key()).digest
     return leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier == key_id
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def _addresses(certificate: x509.Certificate) -> set[str]:
@@ -80,17 +107,16 @@ def _addresses(certificate: x509.Certificate) -> set[str]:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, end: datetime.datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(min(_now(), end) - _CLOCK_SKEW)
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 

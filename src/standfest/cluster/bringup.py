@@ -16,7 +16,7 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, programs_of
-from standfest.cluster.membership import startable
+from standfest.cluster.membership import allow_new, startable
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor, start_program
@@ -60,6 +60,7 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     nodes = [node for node in cluster.topology.nodes if not node_is_held(cluster.node_home(node))]
     _refuse_too_much_held(cluster, nodes)
     nodes = startable(cluster, nodes)
+    allow_new(cluster)
     for node in nodes:
         write_configuration(cluster, node, plan.files[node.name])
     progress.doing("supervision on every node")

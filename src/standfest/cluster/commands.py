@@ -6,10 +6,14 @@ A command line can be read by everybody, across users and user namespaces; envir
 from collections.abc import Sequence
 from pathlib import Path
 
+from standfest.cluster.caretaker import mender_arguments
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind, Service
 
 RESTARTER = "restarter"
+
+MENDER = "mender"
+"""What the restarter runs for a while where a copy has to be made anew."""
 
 POSTGRES_HELPER = "postgres-helper"
 """What Patroni runs on PostgreSQL's data directory for a while."""
@@ -18,6 +22,17 @@ WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
 """Supervisor gives every program an input pipe that never ends. PostgreSQL's backends inherit it, and one that was
 waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
 `whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
+
+_WITH_DATA = (
+    "/bin/sh",
+    "-c",
+    'if [ -e "$1" ] && ! ls "$2"/member/wal/*.wal >/dev/null 2>&1; then '
+    'echo "$2 held a member of etcd and is empty: it is not started as if it were new" >&2; exit 1; fi; '
+    'shift 2; exec "$0" "$@" </dev/null',
+)
+"""As WITHOUT_INPUT, for a member of etcd; its mark (`NodeHome.founded`) and data directory go before its arguments.
+Without its data it would start as if it were new where the others do not answer or know it by another number
+(etcdserver/cluster_util.go, isMemberBootstrapped): forgetful, or the first of a second cluster."""
 
 _ETCDS = (Kind.ETCD.value, Kind.JOURNAL.value)
 
@@ -70,6 +85,11 @@ def program_arguments(home: NodeHome, service: Service) -> list[str]:
             raise ValueError(f"{service.full_name} is not a program that supervisor runs")
 
 
+def member_start(mark: Path, data: Path, program: Path, arguments: Sequence[str]) -> list[str | Path]:
+    """The whole command line of a member of etcd that is not started without the data that it had."""
+    return [*_WITH_DATA, program, mark, data, *arguments]
+
+
 def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     """Which of the node's programs runs with this command line; None where it is none of them.
 
@@ -78,6 +98,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     """
     if tuple(command[: len(WITHOUT_INPUT)]) == WITHOUT_INPUT:
         command = command[len(WITHOUT_INPUT) :]
+    if tuple(command[: len(_WITH_DATA)]) == _WITH_DATA:
+        command = [*command[len(_WITH_DATA) :][:1], *command[len(_WITH_DATA) + 3 :]]
     if not command:
         return None
     config, program = home.config, Path(command[0]).name
@@ -105,6 +127,8 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
             return Kind.SUPERVISOR.value
         case _, (*arguments, "--url", _, "--password-file", _) if arguments == restarter_arguments(home):
             return RESTARTER
+        case _, arguments if list(arguments) == mender_arguments(home):
+            return MENDER
     return None
 
 

@@ -65,6 +65,15 @@ class NodeHome:
         """Pid files and the markers of what is held."""
         return self.root / "run"
 
+    def founded(self, program: str) -> Path:
+        """The mark that a member of etcd had data: without data it does not start by itself any more."""
+        return self.run / f"founded-{program}"
+
+    @property
+    def notes(self) -> Path:
+        """What is being mended, a file for each program."""
+        return self.run / "mending"
+
     def create(self) -> None:
         """Make the directories that are missing; PostgreSQL's own is left to PostgreSQL."""
         kept = (self.etcd, self.journal, self.catalogue, self.receipts)

@@ -38,8 +38,12 @@ class Store:
         return home.config / f"{self.kind.value}.json"
 
     def has_data(self, home: NodeHome) -> bool:
-        """Whether a member was ever started on a node."""
-        return (self.data(home) / "member" / "wal").is_dir()
+        """Whether a node holds a member's log: without one etcd starts as if it never had."""
+        return any((self.data(home) / "member" / "wal").glob("*.wal"))
+
+    def founded(self, home: NodeHome) -> Path:
+        """The mark that a node's member had data (commands.py); whoever gives it a new place removes it."""
+        return home.founded(self.kind.value)
 
     def member(self, cluster: Cluster, node: Node) -> EtcdMember:
         """Its member on a node."""
@@ -80,6 +84,15 @@ def startable(cluster: Cluster, nodes: Sequence[Node]) -> list[Node]:
             if len(able) < len(cluster.topology.nodes) // 2 + 1:
                 raise _error(cluster, [node for node in nodes if node not in ready], lost)
     return ready
+
+
+def allow_new(cluster: Cluster) -> None:
+    """Let members start without data where nobody holds any: as members of a cluster that is new."""
+    homes = [cluster.node_home(node) for node in cluster.topology.nodes]
+    for store in STORES:
+        if not any(store.has_data(home) for home in homes):
+            for home in homes:
+                store.founded(home).unlink(missing_ok=True)
 
 
 def refuse_empty(cluster: Cluster, node: Node, kinds: Sequence[Kind] = (Kind.ETCD, Kind.JOURNAL)) -> None:

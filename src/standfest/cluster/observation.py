@@ -1,5 +1,6 @@
 """What was seen of a cluster at one moment: facts only, from which verdicts are drawn elsewhere."""
 
+import datetime
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ class SeenService:
     """What an audit that was asked for it finds wrong: orders by flaw, such as `missing`; without flaws it has not."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
+    mending: str = ""
+    """What its node does to make its copy anew, or waits for, and why; empty where it does not."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,18 @@ class Entries:
 
 
 @dataclass(frozen=True)
+class SeenCertificate:
+    """A certificate of the cluster."""
+
+    file: str
+    of: str
+    """Whose, for people."""
+    ends_at: datetime.datetime
+    left: datetime.timedelta
+    """Until then, when it was looked at."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """The whole cluster as it was seen."""
 
@@ -110,6 +125,7 @@ class Observation:
     """Whether automatic failover is switched off (Patroni's pause)."""
     entries: Entries | None = None
     """What the journal holds; None where it was not asked, or no quorum of it answered."""
+    certificates: tuple[SeenCertificate, ...] = ()
 
 
 def service_state(

@@ -12,11 +12,13 @@ from standfest.clients import postgres
 from standfest.clients.asking import Asker, UnreachableError
 from standfest.clients.patroni import MemberState
 from standfest.clients.supervisor import ProgramState, SupervisorFaultError
+from standfest.cluster.endings import seen_certificates
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.inventory import Kind, Service, services_of
 from standfest.cluster.journal import count_entries
 from standfest.cluster.membership import lacking
+from standfest.cluster.notes import read_note
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
 from standfest.cluster.processes import processes_of, working_pid
 from standfest.cluster.roles import database_roles
@@ -71,6 +73,7 @@ async def observe(cluster: Cluster, *, with_orders: bool = False) -> Observation
         strict=settings is None or _is_strict(settings),
         paused=any(answer.member.pause for answer in heard if answer.member is not None),
         entries=entries,
+        certificates=seen_certificates(cluster.secrets, cluster.topology, datetime.datetime.now(datetime.UTC)),
     )
 
 
@@ -223,6 +226,7 @@ def _seen_node(
                 alarm=heard.alarms.get(service.name, ""),
                 dependencies=heard.dependencies.get(service.name, {}),
                 findings=heard.findings.get(service.name, {}),
+                mending=str(read_note(home, service.name) or ""),
                 evidence=heard.silent.get(service.name) or heard.unready.get(service.name, ""),
             )
         )

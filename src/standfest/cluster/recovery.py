@@ -126,7 +126,10 @@ async def _join(cluster: Cluster, node: Node, survivor: Node, plan: Plan, progre
         return False
     write_configuration(cluster, node, plan.files[node.name])
     await ensure_supervisor(cluster, node, plan.binaries)
-    await asyncio.gather(*(join(cluster, node, store, survivor, plan, progress) for store in empty))
+    files = plan.files[node.name]
+    await asyncio.gather(
+        *(join(cluster, node, store, survivor, files[store.config(home)], plan.timeout_s, progress) for store in empty)
+    )
     return True
 
 

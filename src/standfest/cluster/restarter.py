@@ -2,6 +2,8 @@
 
 The pause before each new start doubles up to a bound, and begins anew once the program has stayed up. Protocol:
 http://supervisord.org/events.html. Standard library only: one of these runs on every node.
+
+Beside that it looks after what no restart mends (caretaker.py).
 """
 
 import argparse
@@ -16,6 +18,9 @@ import xmlrpc.client
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers.expat import ExpatError
+
+from standfest.cluster.caretaker import look_after
+from standfest.cluster.home import NodeHome
 
 PAUSE_FIRST_S = 2.0
 PAUSE_MAX_S = 30.0
@@ -38,6 +43,7 @@ class Restarts:
     due: dict[str, float] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     running_since: dict[str, float] = field(default_factory=dict)
+    failed_at: dict[str, float] = field(default_factory=dict)
 
     def ran(self, program: str, now: float) -> None:
         """The program has started."""
@@ -52,8 +58,13 @@ class Restarts:
         # 2**16 pauses would be beyond the bound by far; the exponent is bounded so that it stays a small number.
         pause = min(PAUSE_MAX_S, PAUSE_FIRST_S * float(2 ** min(count, 16)))
         self.failures[program] = count + 1
+        self.failed_at[program] = now
         self.due[program] = now + pause
         return pause
+
+    def failed_lately(self, now: float) -> tuple[str, ...]:
+        """The programs that were given up on within the longest pause and what it takes to be given up on again."""
+        return tuple(program for program, at in self.failed_at.copy().items() if now - at < 2 * PAUSE_MAX_S)
 
     def take_due(self, now: float) -> list[str]:
         """The programs whose pause is over; each is answered once."""
@@ -94,6 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     transport = _Transport(options.password_file.read_text(encoding="ascii").strip())
     server = xmlrpc.client.ServerProxy(f"{options.url}/RPC2", transport=transport)
     restarts = Restarts()
+    look_after(NodeHome(options.held.parent.parent), restarts.failed_lately)
     sys.stdout.write("READY\n")
     sys.stdout.flush()
     # What was given up on while no restarter listened brings no event any more.

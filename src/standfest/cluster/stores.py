@@ -47,22 +47,26 @@ async def stand_alone(cluster: Cluster, node: Node, store: Store, plan: Plan, pr
     return committed
 
 
-async def join(cluster: Cluster, node: Node, store: Store, asked: Node, plan: Plan, progress: Progress) -> None:
-    """Let a node whose member lost its disk, or was half-way here before, belong to the cluster of `asked`'s member.
+async def join(
+    cluster: Cluster, node: Node, store: Store, asked: Node, rendered: str, timeout_s: float, progress: Progress
+) -> None:
+    """Let a node whose member lost its data, or was half-way here before, belong to the cluster of `asked`'s member.
 
-    NotReadyError where it does not come up or catch up.
+    `rendered` is its configuration file as it is for every other day. NotReadyError where it does not come up or catch
+    up within `timeout_s` a step.
     """
-    home, files = cluster.node_home(node), plan.files[node.name]
+    home = cluster.node_home(node)
     told = store.member(cluster, asked)
     config = store.config(home)
-    url = str(json.loads(files[config])["initial-advertise-peer-urls"])
+    url = str(json.loads(rendered)["initial-advertise-peer-urls"])
     if not store.has_data(home):
         await until(
             f"{store.what} to take {node.name}",
-            lambda: _missing_place(told, node, url, config, files[config]),
-            plan.timeout_s,
+            lambda: _missing_place(told, node, url, config, rendered),
+            timeout_s,
             progress,
         )
+        store.founded(home).unlink(missing_ok=True)
     await start_programs(cluster, [node], (store.kind,))
 
     async def missing() -> str:
@@ -74,8 +78,8 @@ async def join(cluster: Cluster, node: Node, store: Store, asked: Node, plan: Pl
             return str(error)
         return "" if await serves(cluster, node, store) else f"{store.member(cluster, node).address} cannot commit"
 
-    await until(f"{store.what} on {node.name}", missing, plan.timeout_s, progress)
-    write_private(config, files[config])
+    await until(f"{store.what} on {node.name}", missing, timeout_s, progress)
+    write_private(config, rendered)
 
 
 async def _missing_place(told: EtcdMember, node: Node, url: str, config: Path, rendered: str) -> str:

@@ -97,16 +97,18 @@ async def release_node(
 ) -> None:
     """Start a node again and wait until what is not held by itself on it runs.
 
-    EmptyNodeError where it lacks a member that others hold: held no more, it waits for its place. Members that it has
-    are started all the same: without them others may have no quorum to give it the rest.
+    EmptyNodeError where it lacks a member that others hold: held no more, it waits for its place. Where it has the
+    other one, all else is started all the same: without that others may have no quorum, and its mender gives it the
+    rest.
     """
     home = cluster.node_home(node)
     release(home)
     try:
         refuse_empty(cluster, node)
     except EmptyNodeError:
-        if kept := [store.kind for store in STORES if store.has_data(home)]:
-            await _start(cluster, node, files, binaries, kept)
+        lost = [store.kind for store in STORES if not store.has_data(home)]
+        if len(lost) < len(STORES):
+            await _start(cluster, node, files, binaries, [kind for kind in Kind if kind not in lost])
         raise
     await _start(cluster, node, files, binaries, tuple(Kind))
 

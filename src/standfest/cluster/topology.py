@@ -82,6 +82,8 @@ class Postgres(_Value, frozen=True, kw_only=True):
     """0: by the machine's memory."""
     app_connections: Connections = 80
     """CONNECTION LIMIT of the order plane's role: it can never starve Patroni or an operator."""
+    clone_mib_per_s: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
+    """Highest rate at which a standby is cloned from another server (pg_basebackup --max-rate), in MiB a second."""
 
 
 class Journal(_Value, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
+from standfest.redundancy.endings import ending, ending_words
 from standfest.redundancy.gaps import able_members, rival_leaders, running
 from standfest.redundancy.journal_verdict import entry_reasons
 from standfest.redundancy.verdict import flaws, unwell_dependencies
@@ -17,6 +18,8 @@ class Finding:
     fault: str
     evidence: str
     next_command: str
+    warning: bool = False
+    """It is no fault yet, and will be one if nobody does anything."""
 
 
 def diagnose(seen: Observation) -> tuple[Finding, ...]:
@@ -24,13 +27,20 @@ def diagnose(seen: Observation) -> tuple[Finding, ...]:
     if all(_is_lost(node) or node.held for node in seen.nodes):
         down = Finding("the cluster is down", "no supervisor answers and no process runs", _start_again(seen))
         held = (finding for node in seen.nodes if node.held for finding in _node_findings(node))
-        return (down, *_empty_findings(seen), *held)
+        return (down, *_empty_findings(seen), *held, *_ending_findings(seen))
     return (
         *_cluster_findings(seen),
         *_empty_findings(seen),
         *(finding for node in seen.nodes for finding in _node_findings(node)),
         *_order_findings(seen),
+        *_ending_findings(seen),
     )
+
+
+def _ending_findings(seen: Observation) -> Iterator[Finding]:
+    for certificate, urgent in ending(seen):
+        evidence = f"{certificate.file} says so; without it no connection to etcd is made any more"
+        yield Finding(ending_words(certificate), evidence, "./standfest up", warning=not urgent)
 
 
 def _order_findings(seen: Observation) -> Iterator[Finding]:
@@ -165,6 +175,8 @@ def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]
     if service.held:
         evidence = "its hold marker is set"
         yield Finding(f"{full_name} is held on purpose", evidence, f"./standfest service start {full_name}")
+    elif service.mending:
+        yield Finding(f"{full_name} is made anew by its node", service.mending, f"./standfest logs {full_name}")
     elif service.state is State.STOPPED:
         evidence = "its supervisor was told to stop it, or never to start it"
         yield Finding(f"{full_name} is stopped", evidence, f"./standfest service start {full_name}")

@@ -43,6 +43,8 @@ def render_patroni(site: Site) -> str:
             "connect_address": f"{node.address}:{ports.patroni}",
             "authentication": {"username": "patroni", "password": site.passwords["patroni-rest"]},
         },
+        # A standby is cloned from another one where there is one, and never while the primary could be spared it.
+        "tags": {"clonefrom": True},
         # By default Patroni opens /dev/watchdog where it may: when it is then killed, the whole machine is reset.
         "watchdog": {"mode": "off"},
         "etcd3": {
@@ -63,7 +65,7 @@ def render_patroni(site: Site) -> str:
             "pre_promote": shlex.join([str(site.binaries.python), *promotion_arguments(site.home)]),
             "pgpass": str(site.home.run / "pgpass"),
             "pg_hba": _host_based_authentication(topology),
-            "basebackup": [{"checkpoint": "fast"}],
+            "basebackup": [{"checkpoint": "fast"}, {"max-rate": f"{topology.postgres.clone_mib_per_s}M"}],
             "authentication": {
                 "superuser": _login("postgres", site.passwords["postgres-superuser"]),
                 "replication": _login("replicator", site.passwords["postgres-replicator"]),
@@ -145,10 +147,12 @@ def _local_parameters(site: Site) -> dict[str, object]:
         # A postmaster outlives the Patroni that started it and that Patroni's pipe to supervisor.
         "logging_collector": "on",
         "log_directory": str(site.home.logs),
-        "log_filename": "postgres-%a.log",
+        # A file of a known size has a name of its own; the oldest ones are removed (cluster/caretaker.py). PostgreSQL
+        # itself appends to a file whose name comes again by size, whatever log_truncate_on_rotation says.
+        "log_filename": "postgres-%Y%m%dT%H%M%S.log",
         "log_file_mode": "0600",
         "log_rotation_age": "1d",
-        "log_truncate_on_rotation": "on",
+        "log_rotation_size": "5MB",
     }
 
 

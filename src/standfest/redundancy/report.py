@@ -13,6 +13,7 @@ def status_document(topology: Topology, seen: Observation, verdict: Verdict) -> 
             "up": verdict.up,
             "can_lose_a_node": verdict.can_lose_a_node,
             "reasons": list(verdict.reasons),
+            "warnings": list(verdict.warnings),
         },
         "endpoints": {
             "doors": [door.url for door in topology.doors],

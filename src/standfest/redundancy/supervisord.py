@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from standfest.cluster.commands import WITHOUT_INPUT, program_arguments, restarter_arguments
+from standfest.cluster.commands import WITHOUT_INPUT, member_start, program_arguments, restarter_arguments
 from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.redundancy.site import Site
 
@@ -30,8 +30,8 @@ _STOP_WAIT_S = {
 """How long a program may take to stop in good order before it is killed."""
 
 _START_S = {
-    Kind.ETCD: 1,
-    Kind.JOURNAL: 1,
+    Kind.ETCD: 5,
+    Kind.JOURNAL: 5,
     Kind.PATRONI: 5,
     Kind.API: 5,
     Kind.WORKER: 5,
@@ -105,9 +105,7 @@ def _program(site: Site, service: Service) -> str:
     return _section(
         f"program:{service.name}",
         {
-            "command": _command(
-                [*WITHOUT_INPUT, _executable(site, service.kind), *program_arguments(site.home, service)]
-            ),
+            "command": _command(_start(site, service)),
             "directory": str(site.home.run),
             "autostart": "false",
             "autorestart": "true",
@@ -122,6 +120,14 @@ def _program(site: Site, service: Service) -> str:
             "stdout_logfile_backups": str(_LOG_BACKUPS),
         },
     )
+
+
+def _start(site: Site, service: Service) -> Sequence[str | Path]:
+    program, arguments = _executable(site, service.kind), program_arguments(site.home, service)
+    data = {Kind.ETCD: site.home.etcd, Kind.JOURNAL: site.home.journal}.get(service.kind)
+    if data is not None:
+        return member_start(site.home.founded(service.name), data, program, arguments)
+    return [*WITHOUT_INPUT, program, *arguments]
 
 
 def _executable(site: Site, kind: Kind) -> Path:

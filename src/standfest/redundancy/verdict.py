@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from standfest.cluster.inventory import Kind
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenNode, SeenService, State
+from standfest.redundancy.endings import ending, ending_words
 from standfest.redundancy.gaps import (
     database_gaps,
     database_gaps_without,
@@ -27,6 +28,8 @@ class Verdict:
     """Orders would still be accepted, both ways, after the loss of any one node, whichever it is."""
     reasons: tuple[str, ...]
     """Why it is not all well; empty where it is."""
+    warnings: tuple[str, ...] = ()
+    """What will be a reason if nobody does anything; all is well nevertheless."""
 
     @property
     def exit_code(self) -> int:
@@ -50,8 +53,15 @@ def decide(seen: Observation) -> Verdict:
     loss_gaps = tuple(_loss_gaps(seen, with_database=not database, with_journal=not journal)) if up else ()
     protection_gaps = tuple(_protection_gaps(seen))
     reasons += [*_service_reasons(seen), *protection_gaps, *loss_gaps, *_order_reasons(seen)]
+    endings = [(f"{ending_words(each)}; renew it with ./standfest up", urgent) for each, urgent in ending(seen)]
+    reasons += [words for words, urgent in endings if urgent]
     safe = up and not (database or journal or loss_gaps or protection_gaps)
-    return Verdict(up=up, can_lose_a_node=safe and _all_supervised(seen), reasons=tuple(dict.fromkeys(reasons)))
+    return Verdict(
+        up=up,
+        can_lose_a_node=safe and _all_supervised(seen),
+        reasons=tuple(dict.fromkeys(reasons)),
+        warnings=tuple(words for words, urgent in endings if not urgent),
+    )
 
 
 def _loss_gaps(seen: Observation, *, with_database: bool, with_journal: bool) -> Iterator[str]:
@@ -85,6 +95,8 @@ def _complaint(node: SeenNode, service: SeenService, *, serving: bool) -> str:
     """What is wrong with one service, as words after its name; empty where nothing is."""
     if service.held:
         return "is held on purpose"
+    if service.mending:
+        return f"is {service.role or service.state}, and made anew: {service.mending}"
     if service.state is not State.RUNNING:
         return f"is {service.state}"
     if not service.ready and serving:

@@ -30,6 +30,7 @@ RUN_TIMEOUT_S = 180.0
 """How long one command of the guard may take."""
 RUN_TRIES = 3
 """A command may meet another one that changes the cluster, for one that the drill itself had started."""
+LOG_BYTES_MAX = 1024 * 1024
 LEFT_TIMEOUT_S = 10.0
 """How long a guard that has nothing left to undo may take to end."""
 
@@ -154,6 +155,9 @@ class _Duties:
                 return
 
     def _note(self, what: str) -> None:
+        """What is older than LOG_BYTES_MAX has the file beside it."""
+        if self._log.exists() and self._log.stat().st_size > LOG_BYTES_MAX:
+            self._log.replace(self._log.with_suffix(".log.1"))
         with self._log.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {what}\n")
 

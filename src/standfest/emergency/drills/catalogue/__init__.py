@@ -5,6 +5,7 @@ from standfest.emergency.drills.catalogue import (
     doors,
     drainers,
     journal_full,
+    lost_copies,
     nodes,
     processes,
     stores,
@@ -15,7 +16,19 @@ from standfest.emergency.drills.catalogue import (
 from standfest.emergency.drills.drill import Drill
 from standfest.errors import StandfestError
 
-_KINDS = (database, votes, nodes, stores, journal_full, processes, doors, waiters, drainers, way_back)
+_KINDS = (
+    database,
+    votes,
+    nodes,
+    stores,
+    journal_full,
+    lost_copies,
+    processes,
+    doors,
+    waiters,
+    drainers,
+    way_back,
+)
 
 DRILLS: tuple[Drill, ...] = tuple(
     sorted((drill for kind in _KINDS for drill in kind.DRILLS), key=lambda drill: drill.numbers)
