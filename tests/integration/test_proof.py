@@ -172,7 +172,7 @@ async def test_who_only_reads_leaves_a_primary_that_was_replaced(
 async def test_of_two_primaries_a_new_reader_ends_at_the_one_that_commits(
     disposable_postgres_two_standbys: PostgresCluster,
 ) -> None:
-    """A process that starts while two nodes say that they are the primary reads nothing from the one that cannot commit."""
+    """A process that starts while two nodes say that they are the primary shows nothing of one that cannot commit."""
     cluster = disposable_postgres_two_standbys
     database = TestDatabase(cluster, TEMPLATE_DATABASE)
     stock_product(database, "old", 1)

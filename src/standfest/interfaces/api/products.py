@@ -14,7 +14,6 @@ from standfest.domain.request import DecimalString
 from standfest.interfaces.api.answers import Name, Price, answer, not_modified, price
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly
 from standfest.interfaces.api.conditions import (
     etag,
     if_match,
@@ -173,8 +172,6 @@ async def read_product(request: ApiRequest) -> Answer:
     services, sku = services_of(request.scope), path_sku(request.scope)
     async with services.database.read(services.limits.read_deadline_s) as connection:
         product = await find(connection, sku)
-    if product is None:
-        product = await certainly(services, lambda connection: find(connection, sku))
     if product is None:
         raise not_found(f"there is no product {sku}")
     headers = READ_CACHE | {"ETag": etag(product.version)}
