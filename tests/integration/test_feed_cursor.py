@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,6 +15,7 @@ import pytest_asyncio
 from standfest.sales.changes import ChangePage, read_changes
 from standfest.sales.cursors import KEY_BYTES, Cursors, parse_cursor
 from standfest.sales.errors import CursorExpired
+from standfest.sales.feed_lag import FeedLag
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
@@ -182,3 +184,68 @@ def test_who_has_to_start_again_is_told_so_and_how(api: RunningApi, admin: httpx
     again = admin.get("/v1/changes", params={"limit": 1000}).json()
     assert "told" in [each["subject"] for each in again["changes"]]
     assert again["next"] != cursor
+
+
+async def test_a_transaction_that_an_operator_forgot_holds_the_feed_until_it_is_ended(
+    database: TestDatabase, pool: Database
+) -> None:
+    """It holds the feed for everybody, in whichever database it is, and the figure of the feed's lag grows; the idle
+    limit, which counts for operators as well, ends it, and everything is served."""
+    lag = FeedLag(pool)
+    await lag.look()
+    with psycopg.connect(database.cluster.dsn("postgres", "postgres")) as operator:
+        operator.execute("SET idle_in_transaction_session_timeout = '3s'")
+        operator.commit()
+        operator.execute("SELECT pg_current_xact_id()")
+        forgotten_at = time.monotonic()
+        change(database.dsn("standfest_owner"), "held")
+        assert (await read(pool)).changes == []
+        await lag.look()
+        assert lag.lag_s >= time.monotonic() - forgotten_at
+        deadline = Deadline.after(30)
+        while not (shown := (await read(pool)).changes):
+            assert not deadline.passed
+            await asyncio.sleep(0.1)
+        assert [each.subject for each in shown] == ["held"]
+        served_at = time.monotonic()
+        await lag.look()
+        assert lag.lag_s <= time.monotonic() - served_at
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+            operator.execute("SELECT 1")
+
+
+async def test_idle_limits_end_no_wait_for_a_standby(database: TestDatabase, pool: Database) -> None:
+    """A commit that waits for its standby longer than sessions may be idle waits on, and is not shown unreplicated."""
+    with database.standby.paused(), psycopg.connect(database.dsn("standfest_owner"), autocommit=True) as owner:
+        owner.execute("SET idle_in_transaction_session_timeout = '200ms'")
+        pid = owner.info.backend_pid
+        waiting = asyncio.create_task(asyncio.to_thread(owner.execute, INSERT, ("waits",)))
+        await _until_it_waits_longer_than(database, pid, 1.0)
+        assert not waiting.done()
+        database.standby.resume()
+        await waiting
+    assert [each.subject for each in (await _shown(pool)).changes] == ["waits"]
+
+
+async def _until_it_waits_longer_than(database: TestDatabase, pid: int, seconds: float) -> None:
+    asked = (
+        "SELECT now() - query_start > make_interval(secs => %s) FROM pg_stat_activity"
+        " WHERE pid = %s AND wait_event = 'SyncRep'"
+    )
+    deadline = Deadline.after(30)
+    with psycopg.connect(database.dsn("postgres"), autocommit=True) as admin:
+        while admin.execute(asked, (seconds, pid)).fetchone() != (True,):
+            assert not deadline.passed
+            await asyncio.sleep(0.05)
+
+
+async def _shown(pool: Database) -> ChangePage:
+    """A page that is not empty."""
+    deadline = Deadline.after(30)
+    while True:
+        with contextlib.suppress(DatabaseUnavailable):
+            page = await read(pool)
+            if page.changes:
+                return page
+        assert not deadline.passed
+        await asyncio.sleep(0.05)
