@@ -38,6 +38,7 @@ class Reign(NamedTuple):
 
 Outcome = Reign | Exception
 """Where the commit was made, or why none was."""
+_ENDING = DatabaseUnavailable("this process ends its connections")
 
 
 class Prover:
@@ -102,6 +103,9 @@ class Prover:
     async def close(self) -> None:
         """Ends the commit that is under way; who waits for it has no proof."""
         rounds, self._rounds = self._rounds, None
+        asked, self._next = self._next, None
+        if asked is not None:
+            asked.set_result(_ENDING)
         if rounds is not None:
             rounds.cancel()
             await asyncio.wait({rounds})
@@ -110,7 +114,7 @@ class Prover:
     async def _run(self) -> None:
         while self._next is not None:
             asked, self._next = self._next, None
-            outcome: Outcome = DatabaseUnavailable("this process ends")
+            outcome: Outcome = _ENDING
             try:
                 outcome = await self._outcome()
             finally:
