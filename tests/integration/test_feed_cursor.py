@@ -41,7 +41,7 @@ async def pool(database: TestDatabase) -> AsyncIterator[Database]:
 async def read(pool: Database, after: str | None = None) -> ChangePage:
     """A page of the feed."""
     sealed = None if after is None else parse_cursor("changes", after)
-    async with pool.read(2) as connection:
+    async with pool.read(30) as connection:
         return await read_changes(connection, CURSORS, sealed, 100, None)
 
 

@@ -22,7 +22,7 @@ from standfest.storage.connection import Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable
 
-PATIENCE_FIRST_S, PATIENCE_MAX_S = 1.0, 4.0
+PATIENCE_FIRST_S, PATIENCE_MAX_S = 2.0, 4.0
 """Seconds that a commit waits for its standby: more after each that failed, so that a slow one gets through as well."""
 _PATIENCE_COMMITS = 4  # a commit may take so many times as long as the last one
 _ATTEMPTS = 2  # the first one may meet a connection that was broken long ago
