@@ -37,6 +37,7 @@ from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.server import listen, serve
 from standfest.interfaces.api.services import Limits, Services
 from standfest.interfaces.status_pages import status_pages
+from standfest.sales.feed_lag import FeedLag
 from standfest.sales.worker import WorkerMetrics, work
 from standfest.storage.connection import DatabaseSettings, Host
 from standfest.storage.database import Database
@@ -273,7 +274,9 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
         registry.register(DrainFigures(drainer))
         registry.register(UpkeepFigures(upkeep))
         await stack.enter_async_context(status_pages(registry, address.address, address.port))
-        await stack.enter_async_context(_running(stop, forget_synthetic(pool)))
+        feed_lag = FeedLag(pool)
+        registry.register(feed_lag)
+        await stack.enter_async_context(_running(stop, forget_synthetic(pool), feed_lag.run()))
         await asyncio.gather(work(pool, backorders, stop), drainer.run(stop), upkeep.run(stop))
 
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 
+import httpx
 import pytest
 
 from standfest.clients.attempts import Acknowledged
@@ -13,7 +14,7 @@ from standfest.clients.orders import OrdersClient
 from tests.support.api import PRODUCT, order_body
 from tests.support.cluster import LocalCluster, start_cluster
 
-SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write")
+SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write", "changes:read")
 SKU = "SURVIVES"
 ORDER = order_body((SKU, "1"))
 PLACED = 5
@@ -64,14 +65,23 @@ async def until_confirmed(client: OrdersClient, ids: Mapping[str, str]) -> None:
         assert again.body["id"] == order_id
 
 
+def changes(cluster: LocalCluster, key: str, after: str | None = None) -> httpx.Response:
+    """A page of the feed of changes."""
+    door = cluster.topology.doors[0].url
+    parameters = {} if after is None else {"after": after}
+    return httpx.get(f"{door}/v1/changes", params=parameters, headers={"Authorization": f"Bearer {key}"}, timeout=20)
+
+
 def test_one_node_is_enough_to_lose_nothing_that_it_holds(cluster: LocalCluster) -> None:
     """Two nodes are destroyed: recover refuses while they have disks, then serves again with every order that the
     survivor holds in its database, its journal, or the journal's history, and two new nodes join. Until then neither
-    `up` nor `node start` makes a second cluster of the two that are empty."""
+    `up` nor `node start` makes a second cluster of the two that are empty. Who follows the feed has to start again."""
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     key = str(json.loads(cluster.succeed("client", "add", "survivor", *scopes, "--json"))["key"])
     primary = cluster.primary()
     other, survivor = (node.name for node in cluster.topology.nodes if node.name != primary)
+
+    cursors: list[str] = []
 
     async def orders() -> dict[str, str]:
         async with client_of(cluster, key) as client:
@@ -83,6 +93,7 @@ def test_one_node_is_enough_to_lose_nothing_that_it_holds(cluster: LocalCluster)
             # Written on the two nodes that are lost below: the survivor has them in its journal's history alone.
             await asyncio.to_thread(cluster.succeed, "service", "start", f"{other}/postgres")
             await until_confirmed(client, drained)
+            cursors.append((await asyncio.to_thread(changes, cluster, key)).json()["next"])
             await asyncio.to_thread(cluster.succeed, "service", "stop", f"{other}/postgres", "--crash")
             return ids | drained | await place(client, 2 * PLACED, PLACED, 202)
 
@@ -111,3 +122,7 @@ def test_one_node_is_enough_to_lose_nothing_that_it_holds(cluster: LocalCluster)
             await until_confirmed(client, ids)
 
     asyncio.run(check())
+    gone = changes(cluster, key, cursors[0])
+    assert gone.status_code == 410, gone.text
+    again = changes(cluster, key, changes(cluster, key).json()["next"])
+    assert again.status_code == 200, again.text

@@ -50,6 +50,12 @@ def disposable_postgres() -> Iterator[PostgresCluster]:
 
 
 @pytest.fixture
+def disposable_postgres_two_standbys() -> Iterator[PostgresCluster]:
+    """A primary and two standbys for this test alone: kill what you like."""
+    yield from _running_cluster(2)
+
+
+@pytest.fixture
 def database(postgres: PostgresCluster) -> Iterator[TestDatabase]:
     """A fresh, migrated database on the shared cluster."""
     fresh = postgres.create_database()

@@ -141,7 +141,7 @@ async def test_a_primary_that_was_replaced_is_left(disposable_postgres: Postgres
         with pytest.raises((NoStandby, OutcomeUnknown)):
             await _write_nothing(pool)
         await reading
-        async with pool.read(5) as connection:
+        async with pool.glance(5) as connection:
             assert connection.host == new
     finally:
         await pool.close()
@@ -155,7 +155,7 @@ async def test_a_lock_that_is_held_for_ever_leads_to_the_new_primary(disposable_
     pool = Database(DatabaseSettings((old, new), TEMPLATE_DATABASE, "standfest_app", password))
     lock = "SELECT pg_advisory_lock(1)"
     try:
-        async with pool.read(5) as connection:
+        async with pool.glance(5) as connection:
             assert connection.host == old
         with psycopg.connect(cluster.dsn("postgres", TEMPLATE_DATABASE)) as holder:
             holder.execute(lock)
@@ -164,7 +164,7 @@ async def test_a_lock_that_is_held_for_ever_leads_to_the_new_primary(disposable_
             with pytest.raises(TryAgain):
                 async with pool.connection(Deadline.after(10)) as connection:
                     await connection.execute(lock.encode())
-        async with pool.read(5) as connection:
+        async with pool.glance(5) as connection:
             assert connection.host == new
     finally:
         await pool.close()
@@ -197,7 +197,7 @@ async def _read_until_lost(pool: Database, host: Host) -> None:
     """Reads, again and again, from `host`."""
     deadline = Deadline.after(10)
     while not deadline.passed:
-        async with pool.read(5) as connection:
+        async with pool.glance(5) as connection:
             if connection.host != host:
                 return
         await asyncio.sleep(0.02)

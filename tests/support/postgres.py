@@ -260,6 +260,24 @@ class PostgresCluster:
         """SIGKILL all of the primary. The cluster is of no use to later tests."""
         self.primary.kill()
 
+    def fail_over(self) -> Server:
+        """Promote the first standby, let the second one follow and confirm it; the old primary is left as it is.
+
+        The new primary, which `primary` and `standby` know nothing of.
+        """
+        new, other = self.standbys
+        other.stop()
+        with psycopg.connect(self.dsn("postgres", "postgres", new), autocommit=True) as connection:
+            connection.execute("SELECT pg_promote()")
+            passfile = str(self.passfile("replicator"))
+            other.follow(
+                make_conninfo(
+                    host=new.host, port=new.port, user="replicator", passfile=passfile, application_name=other.name
+                )
+            )
+            _demand(connection, f"ANY 1 ({other.name})", 1)
+        return new
+
     def create_database(self) -> TestDatabase:
         """A new database with all that the template database `standfest` has in it."""
         self._databases += 1
@@ -452,15 +470,19 @@ def _start_standby(cluster: PostgresCluster, standby: Server, unprivileged: _Unp
 
 
 def _demand_quorum(cluster: PostgresCluster) -> None:
-    names = cluster.synchronous_standby_names
     with cluster.admin() as connection:
-        connection.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(names)))
-        connection.execute("SELECT pg_reload_conf()")
+        _demand(connection, cluster.synchronous_standby_names, len(cluster.standbys))
 
-        def quorum() -> bool:
-            row = connection.execute(
-                "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'quorum'"
-            ).fetchone()
-            return row == (len(cluster.standbys),)
 
-        wait_until(quorum, f"{names} streaming as quorum", START_TIMEOUT_S)
+def _demand(connection: psycopg.Connection[tuple[object, ...]], names: str, standbys: int) -> None:
+    """Let commits wait for one of these standbys, once so many of them stream."""
+    connection.execute(sql.SQL("ALTER SYSTEM SET synchronous_standby_names = {}").format(sql.Literal(names)))
+    connection.execute("SELECT pg_reload_conf()")
+
+    def quorum() -> bool:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'quorum'"
+        ).fetchone()
+        return row == (standbys,)
+
+    wait_until(quorum, f"{names} streaming as quorum", START_TIMEOUT_S)

@@ -83,6 +83,12 @@ def test_no_watchdog_resets_the_machine() -> None:
     assert patroni()["watchdog"] == {"mode": "off"}
 
 
+def test_nobody_is_idle_in_a_transaction_for_long() -> None:
+    """Every role's sessions, operators' too, are ended: what they hold, the feed of changes waits for."""
+    parameters = msgspec.convert(dynamic_settings(LOCAL), dict[str, Any])["postgresql"]["parameters"]
+    assert parameters["idle_in_transaction_session_timeout"] == "60s"
+
+
 def test_patroni_accepts_its_own_timing() -> None:
     """loop_wait + 2 · retry_timeout does not exceed ttl, which Patroni demands."""
     settings = msgspec.convert(dynamic_settings(LOCAL), dict[str, Any])

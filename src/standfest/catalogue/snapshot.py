@@ -55,6 +55,18 @@ class _Key(msgspec.Struct, frozen=True):
     client: Client
 
 
+class _Read(msgspec.Struct):
+    """What a refresh has read, to be taken over once it is proven."""
+
+    position: Position
+    key_rows: list[Any]
+    everything: bool
+    """Whether all products were read, and not only those that changed."""
+    products: dict[str, Product] = {}
+    """All of them, or those that differ from what is known."""
+    differs: bool = False
+
+
 class Catalogue:
     """What intake needs to know of products and clients. `run` keeps it fresh."""
 
@@ -85,7 +97,10 @@ class Catalogue:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the database was last asked and answered; infinite before the first time."""
+        """Seconds since what is here was last proven to be what the database has; infinite before the first time.
+
+        It counts from the moment at which the reading began.
+        """
         return math.inf if self._read_at_s is None else now_s() - self._read_at_s
 
     @property
@@ -105,7 +120,7 @@ class Catalogue:
 
     @property
     def read_at_s(self) -> float | None:
-        """When the database was last asked and answered, on the clock of `now_s`; None before the first time."""
+        """Since when what is here is proven, on the clock of `now_s`; None before the first time."""
         return self._read_at_s
 
     def contents(self) -> Contents:
@@ -167,10 +182,10 @@ class Catalogue:
             await asyncio.wait({keeping, refreshing})
 
     async def refresh(self) -> None:
-        """Reads what changed since the last time.
+        """Reads what changed since the last time, and takes it over once it is proven.
 
         Raises:
-            DatabaseUnavailable: the catalogue stays as it was.
+            DatabaseUnavailable: the catalogue stays as it was, and goes on ageing.
             CatalogueTooLarge: beyond what is kept in memory.
         """
         began = now_s()
@@ -179,24 +194,18 @@ class Catalogue:
             await self.ask(_REFRESH_DEADLINE_S)  # so that no frozen server holds this for the longer deadline
             deadline_s = _LOAD_DEADLINE_S
         async with self._database.read(deadline_s) as connection, _heard(connection) as heard:
-            cursor = await connection.execute(statement("catalogue/snapshot_position"))
-            ((horizon, server),) = await cursor.fetchall()
-            await self._read_keys(connection)
-            heard()
-            if server == self._position.server:
-                await self._read_changed(connection, heard)
-            else:
-                await self._read_all(connection, heard)
-        self._position, self._read_at_s, self._unanswered = Position(horizon, server), began, False
+            read = await self._read(connection, heard)
+        self._take_over(read)
+        self._read_at_s, self._unanswered = began, False
 
     async def ask(self, deadline_s: float) -> None:
-        """Asks the database whether it is there, over the catalogue's connections: orders do not hold it up.
+        """Asks the database whether it is there and commits, over the catalogue's connections: orders hold up neither.
 
         Raises:
             DatabaseUnavailable: it does not answer, or not in time.
         """
-        async with self._database.read(deadline_s) as connection:
-            await connection.execute("SELECT 1")
+        async with self._database.read(deadline_s):
+            pass
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -233,54 +242,80 @@ class Catalogue:
             return False
         return True
 
-    async def _read_changed(self, connection: Connection, heard: Callable[[], None]) -> None:
-        """Takes over what was written at or above the horizon, page by page in the order of (transaction, id)."""
-        position = {"transaction_id": self._position.horizon, "id": 0, "limit": PAGE}
-        while True:
-            cursor = await connection.execute(statement("catalogue/changed_products"), position)
-            rows = await cursor.fetchall()
+    async def _read(self, connection: Connection, heard: Callable[[], None]) -> _Read:
+        cursor = await connection.execute(statement("catalogue/snapshot_position"))
+        ((horizon, server),) = await cursor.fetchall()
+        key_rows = await _read_keys(connection)
+        heard()
+        read = _Read(Position(horizon, server), key_rows, everything=server != self._position.server)
+        pages = _all_products(connection) if read.everything else _changed_products(connection, self._position.horizon)
+        known = self._products
+        read.differs = read.everything and self._position.server == ""  # what was read once, if only nothing
+        fresh = 0
+        async for products in pages:  # a page at a time: others have the event loop in between
             heard()
-            for row in rows:
-                product = Product(*row[:-1])
-                if self._products.get(product.sku) != product:
-                    self._products[product.sku] = product
-                    self._revision += 1
-            _require_bound(self._products)
-            if len(rows) < PAGE:
-                return
-            position |= {"transaction_id": rows[-1][-1], "id": rows[-1][0]}
+            different = {product.sku: product for product in products if known.get(product.sku) != product}
+            read.differs = read.differs or bool(different)
+            if read.everything:
+                read.products |= {product.sku: product for product in products}
+                _require_bound(len(read.products))
+            else:
+                fresh += sum(sku not in known and sku not in read.products for sku in different)
+                read.products |= different
+                _require_bound(len(known) + fresh)
+        read.differs = read.differs or (read.everything and len(read.products) != len(known))
+        return read
 
-    async def _read_all(self, connection: Connection, heard: Callable[[], None]) -> None:
-        """Takes over every product, page by page in one snapshot."""
-        products: dict[str, Product] = {}
-        same = self._position.server != ""  # what was read once, if only nothing
-        after_id: int | None = 0
-        while after_id is not None:
-            part = await page(connection, after_id, PAGE)
-            heard()
-            for product in part.products:
-                same = same and self._products.get(product.sku) == product
-                products[product.sku] = product
-            _require_bound(products)
-            after_id = part.next_id
-        if not same or len(products) != len(self._products):
-            self._products = products
+    def _take_over(self, read: _Read) -> None:
+        """Makes what was read what is known."""
+        if read.differs and read.everything:
+            self._products = read.products
+        elif read.differs:
+            self._products.update(read.products)
+        self._revision += read.differs
+        self._take_over_keys(read.key_rows)
+        self._position = read.position
+
+    def _take_over_keys(self, rows: list[Any]) -> None:
+        if rows == self._key_rows:
+            return
+        records = tuple(
+            KeyRecord(key_id, secret_hash, client_id, name, tuple(scopes))
+            for key_id, secret_hash, client_id, name, scopes in rows
+        )
+        if records != self._key_records:
+            self._key_records, self._keys = records, _by_id(records)
             self._revision += 1
+        self._key_rows = rows
 
-    async def _read_keys(self, connection: Connection) -> None:
-        cursor = await connection.execute(statement("catalogue/valid_keys"), {"limit": KEYS_MAX + 1})
+
+async def _changed_products(connection: Connection, horizon: str) -> AsyncIterator[list[Product]]:
+    """What was written at or above the horizon, page by page in the order of (transaction, id)."""
+    position = {"transaction_id": horizon, "id": 0, "limit": PAGE}
+    while True:
+        cursor = await connection.execute(statement("catalogue/changed_products"), position)
         rows = await cursor.fetchall()
-        if len(rows) > KEYS_MAX:
-            raise CatalogueTooLarge(f"more than {KEYS_MAX} valid keys: revoke those that are not used")
-        if rows != self._key_rows:
-            records = tuple(
-                KeyRecord(key_id, secret_hash, client_id, name, tuple(scopes))
-                for key_id, secret_hash, client_id, name, scopes in rows
-            )
-            if records != self._key_records:
-                self._key_records, self._keys = records, _by_id(records)
-                self._revision += 1
-            self._key_rows = rows
+        yield [Product(*row[:-1]) for row in rows]
+        if len(rows) < PAGE:
+            return
+        position |= {"transaction_id": rows[-1][-1], "id": rows[-1][0]}
+
+
+async def _all_products(connection: Connection) -> AsyncIterator[list[Product]]:
+    """Every product, page by page."""
+    after_id: int | None = 0
+    while after_id is not None:
+        part = await page(connection, after_id, PAGE)
+        yield part.products
+        after_id = part.next_id
+
+
+async def _read_keys(connection: Connection) -> list[Any]:
+    cursor = await connection.execute(statement("catalogue/valid_keys"), {"limit": KEYS_MAX + 1})
+    rows = await cursor.fetchall()
+    if len(rows) > KEYS_MAX:
+        raise CatalogueTooLarge(f"more than {KEYS_MAX} valid keys: revoke those that are not used")
+    return rows
 
 
 @contextlib.asynccontextmanager
@@ -309,6 +344,6 @@ def _by_id(records: Sequence[KeyRecord]) -> dict[str, _Key]:
     return keys
 
 
-def _require_bound(products: Mapping[str, Product]) -> None:
-    if len(products) > PRODUCTS_MAX:
+def _require_bound(products: int) -> None:
+    if products > PRODUCTS_MAX:
         raise CatalogueTooLarge(f"more than {PRODUCTS_MAX} products: a process keeps no more in memory")

@@ -26,6 +26,7 @@ _WARNING = """\
 - Kept: all that {survivor} holds, and what its journal holds is written to the database in the end.
 - LOST for good: what only {others} held. That is what they acknowledged without {survivor}: orders that it had not
   received yet. `./standfest audit --full` names those that {survivor} answered itself.
+- Who follows the feed of changes is told to start again (410): what the lost nodes showed may be gone.
 - There is no way back: if {others} run again from their old disks, there are two clusters that both take orders.
 """
 

@@ -47,11 +47,36 @@ def set_up_database(cluster: Cluster) -> None:
         ) from error
 
 
-def _superuser(topology: Topology, secrets: Secrets) -> _Connection:
+def begin_generation(cluster: Cluster) -> None:
+    """Begin another history of the data, in which cursors of the one before are refused; blocking, on the primary.
+
+    To be called where transactions may be gone that a client has seen, or transaction ids count anew: by whatever
+    restores, recovers or upgrades, before clients read again. It may be repeated. It waits for no standby: none may be
+    there yet, and what is acknowledged later lies behind it in the WAL.
+
+    Raises:
+        DatabaseSetupError: it is not known whether another history began.
+    """
+    try:
+        with (
+            _superuser(cluster.topology, cluster.secrets, DATABASE) as connection,
+            _cut_off_after(connection, _DEADLINE_S),
+        ):
+            there = connection.execute("SELECT to_regprocedure('public.begin_generation()') IS NOT NULL").fetchone()
+            if there == (True,):  # an older release's database has given out no cursors of this kind
+                connection.execute("SET synchronous_commit = local")
+                connection.execute("SELECT public.begin_generation()")
+    except psycopg.Error as error:
+        raise DatabaseSetupError(
+            f"cursors of the history before could not be ended on the primary within {_DEADLINE_S:.0f} s: {error}"
+        ) from error
+
+
+def _superuser(topology: Topology, secrets: Secrets, database: str = "postgres") -> _Connection:
     return psycopg.connect(
         host=",".join(node.address for node in topology.nodes),
         port=str(topology.ports.postgres),
-        dbname="postgres",
+        dbname=database,
         user="postgres",
         password=secrets.password("postgres-superuser"),
         target_session_attrs="read-write",

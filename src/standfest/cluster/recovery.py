@@ -18,6 +18,7 @@ import msgspec
 from standfest.clients.asking import UnreachableError
 from standfest.cluster.bringup import Plan, bring_up, start_programs, write_configuration
 from standfest.cluster.commands import promotion_permit
+from standfest.cluster.database import begin_generation
 from standfest.cluster.etcd_log import read_end
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held, release
@@ -86,6 +87,7 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
         NotLostError: nothing was changed.
         LogUnreadableError: nothing was changed.
         NotReadyError: something did not come up; it may be repeated.
+        DatabaseSetupError: the database could not be told that its history is another one; it may be repeated.
     """
     done = Recovered(alone=await needs_to_stand_alone(cluster, survivor))
     _release(cluster.node_home(survivor))
@@ -103,6 +105,8 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
         done.brought_back = await bring_back(cluster.asker.session, member.address, cluster.tls)
     await start_programs(cluster, [survivor], (Kind.PATRONI,))
     await until(f"the database on {survivor.name}", lambda: _promoted(cluster, survivor), plan.timeout_s, progress)
+    if _is_last(cluster, survivor):  # also where it was interrupted here; no client can read before a standby is there
+        await asyncio.to_thread(begin_generation, cluster)
     for node in _others(cluster, survivor):
         if not node_is_held(cluster.node_home(node)) and await _join(cluster, node, survivor, plan, progress):
             done.joined.append(node.name)

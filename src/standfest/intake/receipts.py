@@ -9,7 +9,15 @@ from uuid import UUID
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from standfest.domain.canonical import canonical_json
 from standfest.domain.identity import order_number
@@ -116,3 +124,9 @@ class Signer:
         """The receipt with a signature that anybody with the public key can check."""
         signature = base64.b64encode(self._key.sign(signed_bytes(receipt))).decode()
         return SignedReceipt(receipt, "Ed25519", self.key_id, signature)
+
+    def derived_key(self, purpose: str, length_bytes: int) -> bytes:
+        """Another secret that all who have the cluster's key share (HKDF, RFC 5869): nothing is learned from the one
+        of the other."""
+        secret = self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        return HKDF(SHA256(), length_bytes, salt=None, info=b"standfest " + purpose.encode()).derive(secret)

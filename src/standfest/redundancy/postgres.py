@@ -26,6 +26,9 @@ _RETRY_TIMEOUT_S = 3
 SHARE_OF_MEMORY = 8
 SHARED_BUFFERS_MIN_MIB, SHARED_BUFFERS_MAX_MIB = 64, 8192
 
+IDLE_IN_TRANSACTION_S = 60
+"""A session that waits within a transaction for its client is ended after so many seconds; the order plane's sooner."""
+
 _STOP_TIMEOUT_S = 10
 """A primary that does not stop by then is killed, so that a switchover ends."""
 
@@ -123,6 +126,9 @@ def _shared_parameters(topology: Topology) -> dict[str, object]:
         "max_slot_wal_keep_size": "4GB",  # a node held for days must not fill the primary's disk
         "wal_sender_timeout": "10s",
         "wal_receiver_timeout": "10s",
+        # Every role's, an operator's too: the feed of changes shows nothing above a transaction that runs, and VACUUM
+        # cleans nothing. Replication has no transaction; pg_rewind, pg_dump and autovacuum set it off for themselves.
+        "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
         # a peer that vanished without a word
         "tcp_keepalives_idle": 5,
         "tcp_keepalives_interval": 2,

@@ -59,7 +59,7 @@ async def confirm_backorders(database: Database, orders_max: int = ORDERS_MAX) -
         DatabaseUnavailable: nothing was changed.
         OutcomeUnknown: the batch may have been written; the next call finds out.
     """
-    async with database.read(_FIND_DEADLINE_S) as connection:
+    async with database.glance(_FIND_DEADLINE_S) as connection:
         waiting = await _find_waiting(connection, orders_max)
     if not waiting.order_refs:
         return Batch(0, 0, False)

@@ -5,15 +5,15 @@ from uuid import UUID
 
 import msgspec
 
-from standfest.sales.cursors import decode_cursor, encode_cursor
+from standfest.sales.cursors import START_AGAIN, Cursors, Sealed
+from standfest.sales.errors import CursorExpired
 from standfest.storage.connection import Connection
+from standfest.storage.generation import read_generation
 from standfest.storage.statements import statement
 
 PAGE_MAX = 1_000
 _SCAN_MAX = 5_000  # rows looked at for one page where a client sees only a part of them
-_XID_END = 2**64
-_BIGINT_END = 2**63
-_START = encode_cursor(0, 0)
+_START = (0, 0)
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -39,21 +39,27 @@ class ChangePage(msgspec.Struct, frozen=True):
     """Continue here, also where there was nothing."""
 
 
-async def read_changes(connection: Connection, after: str | None, limit: int, client_id: UUID | None) -> ChangePage:
+async def read_changes(
+    connection: Connection, cursors: Cursors, after: Sealed | None, limit: int, client_id: UUID | None
+) -> ChangePage:
     """At most `limit` (1 to 1,000) changes behind `after`; None starts at the first one there ever was.
+
+    A cursor may be given out once the transaction is proven (`Database.read`), and not before: of what only one node
+    has, another one knows nothing, and gives its transaction ids to other changes.
 
     Args:
         connection: in a read transaction.
+        cursors: seal and open the cursors of this API.
         after: a cursor from an earlier page.
         limit: changes in one page; a page with fewer, even none, need not be the last.
         client_id: show only this client's orders, and the catalogue; None: everything.
 
     Raises:
-        CursorInvalid: the cursor was not given out by this function.
+        CursorExpired: what the cursor stands at is not in the data as they are now.
     """
     bounded = max(1, min(limit, PAGE_MAX))
-    position = after or _START
-    transaction_id, sequence = decode_cursor(position, _XID_END, _BIGINT_END)
+    generation = await read_generation(connection)
+    transaction_id, sequence = _START if after is None else cursors.open(generation, after)
     found = await connection.execute(
         statement("sales/read_changes"),
         {
@@ -64,11 +70,15 @@ async def read_changes(connection: Connection, after: str | None, limit: int, cl
             "limit": bounded,
         },
     )
+    rows = await found.fetchall()
+    if not rows[0][0]:
+        raise CursorExpired(START_AGAIN)
     changes: list[Change] = []
-    async for xid, number, type_, subject, version, at, visible in found:
-        if len(changes) == bounded:
+    position = cursors.seal("changes", generation, transaction_id, sequence)
+    for _, xid, number, type_, subject, version, at, visible in rows:
+        if xid is None or len(changes) == bounded:
             break
-        position = encode_cursor(int(xid), number)
+        position = cursors.seal("changes", generation, int(xid), number)
         if visible:
             changes.append(Change(position, type_, subject, version, at.astimezone(datetime.UTC)))
     return ChangePage(changes, position)

@@ -15,5 +15,9 @@ class CursorInvalid(StandfestError):
     """The cursor is none that this system gave out."""
 
 
+class CursorExpired(StandfestError):
+    """The cursor's position is not one in the data as they are now: who follows has to start again."""
+
+
 class VersionsBroken(StandfestError):
     """Rows of locked orders were not as they were read; the transaction was rolled back. Report this."""

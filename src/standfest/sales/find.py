@@ -8,13 +8,13 @@ import msgspec
 from standfest.domain.identity import order_id_range
 from standfest.domain.orders import Order
 from standfest.sales.bounds import count_within
-from standfest.sales.cursors import decode_cursor, encode_cursor
+from standfest.sales.cursors import Cursors, Sealed
 from standfest.storage.connection import Connection
+from standfest.storage.generation import read_generation
 from standfest.storage.orders import read_orders
 from standfest.storage.statements import statement
 
 PAGE_MAX = 100
-_BIGINT_END = 2**63
 
 
 class OrderFilter(msgspec.Struct, frozen=True):
@@ -46,17 +46,20 @@ async def find_order(connection: Connection, order_id: UUID, client_id: UUID | N
     return order
 
 
-async def list_orders(connection: Connection, wanted: OrderFilter, limit: int, cursor: str | None = None) -> OrderPage:
+async def list_orders(
+    connection: Connection, cursors: Cursors, wanted: OrderFilter, limit: int, cursor: Sealed | None = None
+) -> OrderPage:
     """At most `limit` (1 to 100) orders by ingest position, the newest first, from behind `cursor`.
 
     A page ends earlier where its orders have many lines together (`bounds.LINES_MAX`).
 
     Raises:
-        CursorInvalid: the cursor was not given out by this function.
+        CursorExpired: the cursor's position means nothing in the data as they are now.
     """
     bounded = max(1, min(limit, PAGE_MAX))
+    generation = await read_generation(connection)
     values: dict[str, Any] = {
-        "before_id": None if cursor is None else decode_cursor(cursor, _BIGINT_END)[0],
+        "before_id": None if cursor is None else cursors.open(generation, cursor)[0],
         "client_id": wanted.client_id,
         "status": wanted.status,
         "customer": wanted.customer,
@@ -76,5 +79,5 @@ async def list_orders(connection: Connection, wanted: OrderFilter, limit: int, c
     page = rows[: count_within(lines for _, _, lines in rows[:bounded])]
     order_ids = [order_id for _, order_id, _ in page]
     orders = await read_orders(connection, order_ids)
-    following = encode_cursor(page[-1][0]) if len(rows) > len(page) else None
+    following = cursors.seal("orders", generation, page[-1][0]) if len(rows) > len(page) else None
     return OrderPage([orders[order_id] for order_id in order_ids], following)

@@ -1,4 +1,4 @@
-"""This process's connections to the primary, and the two ways to use one: read, and write durably."""
+"""This process's connections to the primary, and the ways to use one: read with proof, glance, and write durably."""
 
 import asyncio
 import contextlib
@@ -11,16 +11,21 @@ import structlog
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from standfest.errors import StandfestError
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
 from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown, PoolBusy, TryAgain
 from standfest.storage.exchange import Step
 from standfest.storage.primary import PrimaryFinder
+from standfest.storage.proof import PATIENCE_MAX_S, Prover, Reign
 from standfest.storage.statements import statement
 
 ATTEMPT_MIN_S = 0.5
 """With less time left nothing is begun: it would be abandoned half-way, which costs more than it brings."""
+
+LOST_S = 0.5
+"""Nobody waits for a primary that has not been found for so long, while another one waits for it."""
 
 _LOOK_S = 0.05  # pauses between two looks at how long a database has been silent
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
@@ -34,6 +39,8 @@ _OF_THE_DATA = ("21", "22", "23", "44", "54")  # what was sent is wrong: other d
 BEGIN: Step = (b"BEGIN", {})
 BARRIER: Step = (statement("barrier"), {})
 ROLLBACK: Step = (b"ROLLBACK", {})
+_BEGIN_READ: Step = (b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", {})
+_REIGN: Step = (statement("reign"), {})
 _COMMIT: Step = (b"COMMIT", {})
 _NAMES: Step = (b"SHOW synchronous_standby_names", {})
 
@@ -43,10 +50,13 @@ _log = structlog.get_logger(__name__)
 class Database:
     """A bounded pool of connections that goes where the primary is."""
 
-    def __init__(self, settings: DatabaseSettings, finder: PrimaryFinder | None = None) -> None:
-        """`finder`: another pool's, so that what one learns of the primary both know."""
+    def __init__(
+        self, settings: DatabaseSettings, finder: PrimaryFinder | None = None, prover: Prover | None = None
+    ) -> None:
+        """`finder`, `prover`: another pool's, so that what one learns of the primary both know."""
         self._settings = settings
         self._finder = finder or PrimaryFinder(settings)
+        self._prover = prover or _prover(settings, self._finder)
         self._idle: deque[Connection] = deque()
         self._slots = asyncio.Semaphore(settings.connections_max)
         self._waiting = 0
@@ -55,7 +65,8 @@ class Database:
 
     def beside(self, connections_max: int) -> "Database":
         """Another pool to the same primary, so that neither waits for the other's connections."""
-        return Database(msgspec.structs.replace(self._settings, connections_max=connections_max), self._finder)
+        settings = msgspec.structs.replace(self._settings, connections_max=connections_max)
+        return Database(settings, self._finder, self._prover)
 
     @property
     def primary(self) -> str | None:
@@ -64,6 +75,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection; work that is under way fails."""
+        await self._prover.close()
         await self._finder.close()
         for connection in self._in_use:
             connection.abandon()
@@ -72,7 +84,35 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def read(self, deadline_s: float) -> AsyncIterator[Connection]:
-        """A read-only transaction with one snapshot on the primary, at most `deadline_s` seconds long.
+        """A read-only transaction with one snapshot, at most `deadline_s` seconds long, proven when the block ends.
+
+        The proof (see `storage/proof.py`) says that this was the primary still and that all it showed is on a standby
+        too. So nothing that was read may be used before the block has ended, and nothing where it raises. An error of
+        ours that the block raises rests on what was read, and is raised once that is proven.
+
+        Raises:
+            DatabaseUnavailable: no primary, no answer in time, or no proof.
+        """
+        deadline = Deadline.after(deadline_s)
+        concluded: StandfestError | None = None
+        with self._prover.admitted(lost=self._finder.lost_for_s > LOST_S):
+            async with self.connection(deadline) as connection:
+                _, started = await connection.exchange.run(_BEGIN_READ, _REIGN)
+                proof = self._prover.ask()
+                try:
+                    yield connection
+                except (DatabaseUnavailable, OutcomeUnknown):
+                    raise
+                except StandfestError as error:
+                    concluded = error
+                await connection.execute("COMMIT")
+            await self._prover.require(proof, Reign(connection.host, started.get_value(0, 0)), deadline)
+        if concluded is not None:
+            raise concluded
+
+    @contextlib.asynccontextmanager
+    async def glance(self, deadline_s: float) -> AsyncIterator[Connection]:
+        """A read-only transaction with one snapshot that decides nothing: what it shows may be lost or long past.
 
         Raises:
             DatabaseUnavailable: no primary, or it did not answer in time.
@@ -228,6 +268,28 @@ class Database:
             connection.pgconn.finish()  # the server rolls back by itself once the connection is gone
         finally:
             alarm.cancel()
+
+
+def _prover(settings: DatabaseSettings, finder: PrimaryFinder) -> Prover:
+    """Proves by commits over a connection of its own: those in the pools may be held by reads that wait."""
+    pool: Database | None = None
+
+    async def commit_barrier(silence_max_s: float) -> Reign:
+        nonlocal pool
+        if pool is None:
+            pool = Database(msgspec.structs.replace(settings, connections_max=1), finder, prover)
+        deadline = Deadline.after(PATIENCE_MAX_S)
+        async with pool.connection(deadline, silence_max_s) as connection:
+            _, barrier, started = await connection.exchange.run(BEGIN, BARRIER, _REIGN)
+            await commit(connection, deadline, barrier)
+            return Reign(connection.host, started.get_value(0, 0))
+
+    async def close() -> None:
+        if pool is not None:
+            await pool.close()
+
+    prover = Prover(commit_barrier, close)
+    return prover
 
 
 async def commit(connection: Connection, deadline: Deadline, barrier: PGresult) -> None:

@@ -1,6 +1,7 @@
 """Finding the primary: one search at a time, however many callers wait for it."""
 
 import asyncio
+import time
 
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
@@ -19,14 +20,21 @@ class PrimaryFinder:
         self._settings = settings
         self._suspected: Host | None = None
         self._search: asyncio.Task[None] | None = None
+        self._lost_at: float | None = None
         self.host: Host | None = None
         """The primary, or None while it is not known."""
+
+    @property
+    def lost_for_s(self) -> float:
+        """Seconds for which the primary has been looked for; 0 while it is known."""
+        return 0.0 if self._lost_at is None or self.host is not None else time.monotonic() - self._lost_at
 
     def suspect(self, host: Host) -> None:
         """Says that `host` failed as a primary: nobody is sent there before it answered again."""
         if self.host == host:
             self.host = None
             self._suspected = host
+            self._lost_at = time.monotonic()
 
     async def primary(self, deadline: Deadline) -> Host:
         """The node that is the primary, waiting for it where it is not known.
@@ -34,6 +42,8 @@ class PrimaryFinder:
         Raises:
             DatabaseUnavailable: no node answered as a primary before the deadline.
         """
+        if self.host is None and self._lost_at is None:
+            self._lost_at = time.monotonic()
         while self.host is None and not deadline.passed:
             if self._search is None or self._search.done():
                 self._search = asyncio.create_task(self._look())

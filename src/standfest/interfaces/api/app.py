@@ -27,6 +27,7 @@ from standfest.interfaces.api.problems import Problem, answer_problem
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.routes import Resource, Route
 from standfest.interfaces.api.services import Services
+from standfest.sales.cursors import KEY_BYTES, Cursors
 
 ROUTES: tuple[Route, ...] = (
     orders.place_order,
@@ -58,7 +59,8 @@ def create_app(services: Services) -> Edge:
     readiness = Readiness(services.limits.loop_lag_max_s, lambda: catalogue.age_s > age_max_s)
     metrics = ApiMetrics(readiness, (CatalogueFigures(catalogue, age_max_s), *services.collectors))
     document = msgspec.json.encode(openapi.document(ROUTES))
-    parts = Parts(services, readiness, metrics, DatabaseProbe(services), document)
+    cursors = Cursors(services.signer.derived_key("cursors", KEY_BYTES))
+    parts = Parts(services, readiness, metrics, DatabaseProbe(services), cursors, document)
     router = routing.Router(list(_resources(parts)), redirect_slashes=False, default=_nothing)
     return Edge(router, readiness, metrics, services.limits.in_flight_max)
 

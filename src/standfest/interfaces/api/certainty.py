@@ -1,14 +1,9 @@
 """What is not there: found out so that it holds.
 
 An order can wait in the journal, from where it moves to the database and never back: so the journal is asked first,
-and what it does not hold is looked for in the database then.
-
-A primary that was replaced and does not know it yet (a process that was frozen, a network that is cut) still
-answers reads, without what was stored since. It cannot commit any more: no standby answers it.
+and what it does not hold is looked for in the database then. What the database says is proven (`Database.read`).
 """
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 from uuid import UUID
 
 from standfest.clients.etcd_kv import EtcdError
@@ -16,10 +11,7 @@ from standfest.domain.orders import Order
 from standfest.intake.entries import EntryBroken, EntryTooNew
 from standfest.intake.paths import Path
 from standfest.interfaces.api.services import Services
-from standfest.storage.connection import Connection
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
-
-Result = TypeVar("Result")
+from standfest.storage.errors import DatabaseUnavailable
 
 
 async def waiting(services: Services, order_id: UUID) -> Order | None:
@@ -43,18 +35,3 @@ def require_database(services: Services) -> None:
     """
     if services.intake.path is not Path.DIRECT:
         raise DatabaseUnavailable("the database is away; new orders are accepted by the journal")
-
-
-async def certainly(services: Services, look: Callable[[Connection], Awaitable[Result]]) -> Result:
-    """What `look` finds on a node that is the primary still: it can commit. For what a read did not find.
-
-    Raises:
-        DatabaseUnavailable: that cannot be found out now.
-    """
-    require_database(services)
-    try:
-        async with services.database.write(services.limits.read_deadline_s) as connection:
-            found = await look(connection)
-    except OutcomeUnknown as error:
-        raise DatabaseUnavailable("what is stored cannot be found out now: no standby answers") from error
-    return found

@@ -12,18 +12,19 @@ from standfest.interfaces.api.operations import (
     Operation,
     client_of,
     has_scope,
+    parts_of,
     services_of,
 )
 from standfest.interfaces.api.parameters import (
     cursor_parameter,
-    cursor_refused,
     limit,
     limit_parameter,
     query,
+    refused_cursor,
 )
 from standfest.interfaces.api.routes import route
 from standfest.sales.changes import PAGE_MAX, read_changes
-from standfest.sales.errors import CursorInvalid
+from standfest.sales.cursors import parse_cursor
 
 
 class ChangeAnswer(msgspec.Struct, frozen=True):
@@ -56,11 +57,15 @@ class ChangesAnswer(msgspec.Struct, frozen=True):
         summary="Read what changed behind a cursor: own orders (all with orders:read-all), products, stock",
         scopes=frozenset({"changes:read"}),
         parameters=(
-            cursor_parameter("after", "Where to go on, as `next` or a change's `cursor` said"),
+            cursor_parameter(
+                "after",
+                "Where to go on, as `next` or a change's `cursor` said. Without it the feed begins with the first"
+                " change: so does who starts, and who starts again after 410, having read what it follows as it is now",
+            ),
             limit_parameter(PAGE_MAX),
         ),
         answers={200: Content("The changes", ChangesAnswer)},
-        problems=("invalid-content", "unavailable"),
+        problems=("cursor-expired", "invalid-content", "unavailable"),
         tag="changes",
     ),
 )
@@ -70,11 +75,11 @@ async def list_changes(request: ApiRequest) -> Answer:
     values = query(request.scope)
     count = limit(values, PAGE_MAX)
     client_id = None if has_scope(client, "orders:read-all") else client.id
-    try:
+    cursors = parts_of(request.scope).cursors
+    with refused_cursor("after"):
+        after = parse_cursor("changes", values["after"]) if "after" in values else None
         async with services.database.read(services.limits.read_deadline_s) as connection:
-            page = await read_changes(connection, values.get("after"), count, client_id)
-    except CursorInvalid as error:
-        raise cursor_refused("after", error) from error
+            page = await read_changes(connection, cursors, after, count, client_id)
     changes = tuple(
         ChangeAnswer(change.cursor, change.type, change.subject, change.version, change.at) for change in page.changes
     )

@@ -11,22 +11,23 @@ from standfest.interfaces.api.operations import (
     Parameter,
     client_of,
     has_scope,
+    parts_of,
     services_of,
 )
 from standfest.interfaces.api.orders import READ_SCOPES
 from standfest.interfaces.api.parameters import (
     CURSOR,
     LINK_HEADER,
-    cursor_refused,
     limit,
     limit_parameter,
     next_page,
     query,
+    refused_cursor,
 )
 from standfest.interfaces.api.problems import invalid_parameter
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.texts import PRINTABLE
-from standfest.sales.errors import CursorInvalid
+from standfest.sales.cursors import parse_cursor
 from standfest.sales.find import PAGE_MAX, OrderFilter, list_orders
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": PRINTABLE}
@@ -56,7 +57,7 @@ class OrdersAnswer(msgspec.Struct, frozen=True):
             CURSOR,
         ),
         answers={200: Content("A page", OrdersAnswer, headers=(LINK_HEADER,))},
-        problems=("invalid-content", "unavailable"),
+        problems=("cursor-expired", "invalid-content", "unavailable"),
     ),
 )
 async def find_orders(request: ApiRequest) -> Answer:
@@ -77,10 +78,10 @@ async def find_orders(request: ApiRequest) -> Answer:
         number=values.get("number"),
     )
     count = limit(values, PAGE_MAX)
-    try:
+    cursors = parts_of(request.scope).cursors
+    with refused_cursor("cursor"):
+        cursor = parse_cursor("orders", values["cursor"]) if "cursor" in values else None
         async with services.database.read(services.limits.read_deadline_s) as connection:
-            page = await list_orders(connection, wanted, count, values.get("cursor"))
-    except CursorInvalid as error:
-        raise cursor_refused("cursor", error) from error
+            page = await list_orders(connection, cursors, wanted, count, cursor)
     orders = tuple(order_answer(order) for order in page.orders)
     return answer(OrdersAnswer(orders, page.next), headers=next_page("/v1/orders", values, page.next))

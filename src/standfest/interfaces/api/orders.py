@@ -1,6 +1,5 @@
 """Placing and reading orders."""
 
-import contextlib
 import datetime
 from collections.abc import Awaitable
 from typing import TypeVar
@@ -32,7 +31,7 @@ from standfest.interfaces.api.answers import (
 )
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly, require_database, waiting
+from standfest.interfaces.api.certainty import require_database, waiting
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
@@ -49,7 +48,6 @@ from standfest.interfaces.api.problems import Problem, invalid, not_found
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.sales.find import find_order
-from standfest.storage.connection import Connection
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.orders import read_events
 
@@ -268,22 +266,27 @@ async def _visible(request: ApiRequest) -> tuple[Order, _Events]:
     identifier, client = path_order_id(scope), client_of(scope)
     owner = None if has_scope(client, "orders:read-all") else client.id
 
-    async def look(connection: Connection) -> tuple[Order, _Events] | None:
-        order = await find_order(connection, identifier, owner)
-        return None if order is None else (order, (await read_events(connection, [identifier]))[identifier])
+    async def look() -> tuple[Order, _Events] | None:
+        async with services.database.read(services.limits.read_deadline_s) as connection:
+            order = await find_order(connection, identifier, owner)
+            return None if order is None else (order, (await read_events(connection, [identifier]))[identifier])
 
     services = services_of(scope)
     found: tuple[Order, _Events] | None = None
+    unavailable: DatabaseUnavailable | None = None
     if services.intake.path is Path.DIRECT:
-        with contextlib.suppress(DatabaseUnavailable):  # then the journal may have it; else it is said below
-            async with services.database.read(services.limits.read_deadline_s) as connection:
-                found = await look(connection)
+        try:
+            found = await look()
+        except DatabaseUnavailable as error:
+            unavailable = error  # the journal may have the order
     if found is None:
         accepted = await waiting(services, identifier)
         if accepted is not None and owner in (None, accepted.client_id):
             found = accepted, ()
     if found is None:
-        found = await certainly(services, look)
+        if unavailable is not None:
+            raise unavailable
+        found = await look()
     if found is None:
         raise not_found(f"there is no order {identifier}")
     return found

@@ -1,7 +1,8 @@
 """Parameters of path, query and header: their schemas, and reading them strictly."""
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from standfest.interfaces.api.asgi import Scope
 from standfest.interfaces.api.operations import Parameter, operation_of
 from standfest.interfaces.api.problems import Problem, ProblemFault, invalid_parameter, not_found
 from standfest.interfaces.api.texts import PRINTABLE_EDGES
-from standfest.sales.errors import CursorInvalid
+from standfest.sales.errors import CursorExpired, CursorInvalid
 
 PAGE_DEFAULT = 100
 SKU_LENGTH_MAX = 64
@@ -109,10 +110,21 @@ def limit(values: Mapping[str, str], maximum: int) -> int:
     return int(text)
 
 
-def cursor_refused(name: str, error: CursorInvalid) -> Problem:
-    """The problem of a cursor that has the form of one and was not given out here."""
-    fault = ProblemFault("unknown-cursor", str(error), parameter=name)
-    return Problem("invalid-content", f"{name}: {error}", faults=[fault])
+@contextlib.contextmanager
+def refused_cursor(name: str) -> Iterator[None]:
+    """Makes a problem of a cursor, given as the parameter `name`, that the block refuses.
+
+    Raises:
+        Problem: 410 where who follows has to start again; 422 where it was never given out.
+    """
+    try:
+        yield
+    except CursorExpired as error:
+        fault = ProblemFault("expired-cursor", str(error), parameter=name)
+        raise Problem("cursor-expired", f"{name}: {error}", faults=[fault]) from error
+    except CursorInvalid as error:
+        fault = ProblemFault("unknown-cursor", str(error), parameter=name)
+        raise Problem("invalid-content", f"{name}: {error}", faults=[fault]) from error
 
 
 def path_sku(scope: Scope) -> str:

@@ -6,6 +6,7 @@ from standfest.interfaces.api.database_probe import DatabaseProbe
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.services import Services
+from standfest.sales.cursors import Cursors
 
 
 @dataclass(frozen=True)
@@ -16,5 +17,6 @@ class Parts:
     readiness: Readiness
     metrics: ApiMetrics
     database_probe: DatabaseProbe
+    cursors: Cursors
     openapi: bytes
     """The document."""

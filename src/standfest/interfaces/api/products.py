@@ -14,7 +14,6 @@ from standfest.domain.request import DecimalString
 from standfest.interfaces.api.answers import Name, Price, answer, not_modified, price
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly
 from standfest.interfaces.api.conditions import (
     etag,
     if_match,
@@ -23,7 +22,7 @@ from standfest.interfaces.api.conditions import (
     require_single_step,
     unchanged,
 )
-from standfest.interfaces.api.operations import ApiRequest, Content, Operation, services_of
+from standfest.interfaces.api.operations import ApiRequest, Content, Operation, parts_of, services_of
 from standfest.interfaces.api.orders import ETAG_HEADER, READ_CACHE
 from standfest.interfaces.api.parameters import (
     CURSOR,
@@ -31,22 +30,21 @@ from standfest.interfaces.api.parameters import (
     IF_NONE_MATCH,
     LINK_HEADER,
     SKU,
-    cursor_refused,
     limit,
     limit_parameter,
     next_page,
     path_sku,
     query,
+    refused_cursor,
 )
 from standfest.interfaces.api.problems import not_found
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.texts import SkuText, UnitText
-from standfest.sales.cursors import decode_cursor, encode_cursor
-from standfest.sales.errors import CursorInvalid
+from standfest.sales.cursors import parse_cursor
+from standfest.storage.generation import read_generation
 
 READ = frozenset({"catalogue:read", "catalogue:write"})
 WRITE = frozenset({"catalogue:write"})
-_BIGINT_END = 2**63
 
 
 class ProductBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,7 +106,7 @@ class PutAnswer(msgspec.Struct, frozen=True):
         scopes=READ,
         parameters=(limit_parameter(PAGE_MAX), CURSOR),
         answers={200: Content("A page", ProductsAnswer, headers=(LINK_HEADER,))},
-        problems=("invalid-content", "unavailable"),
+        problems=("cursor-expired", "invalid-content", "unavailable"),
         tag="catalogue",
     ),
 )
@@ -117,13 +115,13 @@ async def list_products(request: ApiRequest) -> Answer:
     services = services_of(request.scope)
     values = query(request.scope)
     count = limit(values, PAGE_MAX)
-    try:
-        after = decode_cursor(values["cursor"], _BIGINT_END)[0] if "cursor" in values else 0
-    except CursorInvalid as error:
-        raise cursor_refused("cursor", error) from error
-    async with services.database.read(services.limits.read_deadline_s) as connection:
-        found = await page(connection, after, count)
-    following = None if found.next_id is None else encode_cursor(found.next_id)
+    cursors = parts_of(request.scope).cursors
+    with refused_cursor("cursor"):
+        cursor = parse_cursor("products", values["cursor"]) if "cursor" in values else None
+        async with services.database.read(services.limits.read_deadline_s) as connection:
+            generation = await read_generation(connection)
+            found = await page(connection, 0 if cursor is None else cursors.open(generation, cursor)[0], count)
+    following = None if found.next_id is None else cursors.seal("products", generation, found.next_id)
     products = tuple(product_answer(product) for product in found.products)
     return answer(ProductsAnswer(products, following), headers=next_page("/v1/products", values, following))
 
@@ -173,8 +171,6 @@ async def read_product(request: ApiRequest) -> Answer:
     services, sku = services_of(request.scope), path_sku(request.scope)
     async with services.database.read(services.limits.read_deadline_s) as connection:
         product = await find(connection, sku)
-    if product is None:
-        product = await certainly(services, lambda connection: find(connection, sku))
     if product is None:
         raise not_found(f"there is no product {sku}")
     headers = READ_CACHE | {"ETag": etag(product.version)}

@@ -13,7 +13,6 @@ from standfest.domain.request import DecimalString
 from standfest.interfaces.api.answers import Quantity, answer, not_modified
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly
 from standfest.interfaces.api.conditions import (
     etag,
     if_match,
@@ -108,8 +107,6 @@ async def read_stock(request: ApiRequest) -> Answer:
     services, sku = services_of(request.scope), path_sku(request.scope)
     async with services.database.read(services.limits.read_deadline_s) as connection:
         level = await find(connection, sku)
-    if level is None:
-        level = await certainly(services, lambda connection: find(connection, sku))
     if level is None:
         raise not_found(f"there is no product {sku}")
     headers = READ_CACHE | {"ETag": etag(level.version)}

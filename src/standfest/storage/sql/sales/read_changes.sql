@@ -1,7 +1,21 @@
 -- The feed of changes behind a position, only as far as no transaction can still add to it: below the oldest one
 -- that is running. Of the rows that are looked at, a client is shown its own orders and the catalogue; the last
--- one looked at comes in any case, so that a reader gets on where nothing is for it.
-WITH scanned AS MATERIALIZED (
+-- one looked at comes in any case, so that a reader gets on where nothing is for it. One row comes always, and says
+-- whether the position is one: the start, or a change that is there and was to be read.
+WITH known AS MATERIALIZED (
+    SELECT
+        (%(transaction_id)s::xid8 = '0'::xid8 AND %(sequence)s::bigint = 0)
+        OR EXISTS (
+            SELECT
+            FROM change
+            WHERE
+                transaction_id = %(transaction_id)s::xid8
+                AND sequence = %(sequence)s::bigint
+                AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())
+        ) AS position_known
+),
+
+scanned AS MATERIALIZED (
     SELECT
         transaction_id,
         sequence,
@@ -25,18 +39,26 @@ last AS (
     FROM scanned
     ORDER BY transaction_id DESC, sequence DESC
     LIMIT 1
+),
+
+served AS (
+    SELECT scanned.*
+    FROM scanned
+    INNER JOIN last ON TRUE
+    WHERE scanned.visible OR (scanned.transaction_id, scanned.sequence) = (last.transaction_id, last.sequence)
+    ORDER BY scanned.transaction_id, scanned.sequence
+    LIMIT %(limit)s + 1
 )
 
 SELECT
-    scanned.transaction_id::text,
-    scanned.sequence,
-    scanned.type,
-    scanned.subject,
-    scanned.version,
-    scanned.at,
-    scanned.visible
-FROM scanned
-INNER JOIN last ON TRUE
-WHERE scanned.visible OR (scanned.transaction_id, scanned.sequence) = (last.transaction_id, last.sequence)
-ORDER BY scanned.transaction_id, scanned.sequence
-LIMIT %(limit)s + 1
+    known.position_known,
+    served.transaction_id::text,
+    served.sequence,
+    served.type,
+    served.subject,
+    served.version,
+    served.at,
+    served.visible
+FROM known
+LEFT JOIN served ON TRUE
+ORDER BY served.transaction_id, served.sequence
