@@ -114,7 +114,7 @@ async def _find_waiting(connection: Connection, orders_max: int) -> _Waiting:
 async def _supply(connection: Connection, waiting: _Waiting) -> list[Supplied]:
     cursor = await connection.execute(statement("sales/lock_waiting_orders"), {"order_ref": waiting.order_refs})
     order_ids = [order_id for (order_id,) in await cursor.fetchall()]
-    cursor = await connection.execute(statement("intake/lock_stock"), {"product_id": waiting.products})
+    cursor = await connection.execute(statement("sales/lock_stock"), {"product_id": waiting.products})
     available: dict[int, int] = dict(await cursor.fetchall())
     orders = await read_orders(connection, order_ids)
     supplied = supply([orders[order_id] for order_id in order_ids], available)

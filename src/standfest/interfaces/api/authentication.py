@@ -6,7 +6,6 @@ import re
 import structlog
 
 from standfest.catalogue.keys import Client, parse_key
-from standfest.intake.paths import Path
 from standfest.interfaces.api.asgi import Scope
 from standfest.interfaces.api.body import headers_named
 from standfest.interfaces.api.errors import RETRY_AFTER_S
@@ -48,7 +47,7 @@ async def _client(scope: Scope, services: Services) -> Client:
         fresh = await services.catalogue.refresh_now()
         client = services.catalogue.authenticate(bearer)
         # Where orders cannot be committed, what answers reads may be a primary that was replaced meanwhile.
-        if client is None and not (fresh and services.intake.path is Path.DIRECT):
+        if client is None and (not fresh or services.intake.database_away):
             raise DatabaseUnavailable("whether this is a new key cannot be found out now")
     if client is None:
         raise _unauthenticated("the key is not known or has been revoked", 'error="invalid_token"')

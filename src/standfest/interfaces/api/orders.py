@@ -19,7 +19,6 @@ from standfest.intake.decisions import remembered
 from standfest.intake.direct import Placement, read_placements
 from standfest.intake.entries import ENTRY_BYTES_MAX, fits
 from standfest.intake.errors import IntakeOutcomeUnknown
-from standfest.intake.paths import Path
 from standfest.intake.receipts import Receipt, SignedReceipt, receipt_of
 from standfest.interfaces.api.answers import (
     EventsAnswer,
@@ -274,7 +273,7 @@ async def _visible(request: ApiRequest) -> tuple[Order, _Events]:
 
     services = services_of(scope)
     found: tuple[Order, _Events] | None = None
-    if services.intake.path is Path.DIRECT:
+    if not services.intake.database_away:
         with contextlib.suppress(DatabaseUnavailable):  # then the journal may have it; else it is said below
             async with services.database.read(services.limits.read_deadline_s) as connection:
                 found = await look(connection)
