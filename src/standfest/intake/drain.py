@@ -33,6 +33,7 @@ from standfest.intake.direct import Placement, place, place_aside, try_out
 from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Waiting
+from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline, pause
 from standfest.storage.errors import (
@@ -57,8 +58,8 @@ RELIST_S, RELIST_CHEAPLY_MAX = 2.0, 1_000
 so many are remembered only after so long."""
 ALIKE_MAX = 50
 """Entries set apart one after the other for the same error, with no order written meanwhile: then it is not theirs."""
-ROLLED_BACK_MAX = 10
-"""An entry that is rolled back so often for the sake of others, alone, is set apart."""
+ROLLED_BACK_MAX, ROLLED_BACK_PAUSE_S = 5, 0.05
+"""An entry that is rolled back so often for the sake of others, alone, and with pauses that double, is set apart."""
 REASON_MAX = 500
 IDLE_S = 0.4
 """The pause where nothing waits. There are three drainers, so that an order waits a third of it."""
@@ -98,7 +99,7 @@ class Drainer:
         self._left = _Left()
         self._left_before = _Left()
         self._alike: Counter[str] = Counter()
-        self._rolled_back: Counter[UUID] = Counter()
+        self._turn: Connection | None = None
         self.refused = False
         """The last round found that the database refuses every order."""
         self.drained = 0
@@ -159,6 +160,7 @@ class Drainer:
             row = await (await turn.execute(statement("intake/drain_turn"))).fetchone()
             if row is None or not row[0]:
                 return False
+            self._turn = turn
             drained = 0
             self._left_before, self._left = self._left, _Left()
             last: list[_Pair] = []
@@ -186,8 +188,6 @@ class Drainer:
             if not drained and len(listing.order_ids) < LIST_MAX:
                 await self._journal.say_progress(began, listing.revision, _JOURNAL_DEADLINE_S)
             await turn.execute("COMMIT")
-        rolled_back = self._rolled_back.items()
-        self._rolled_back = Counter({each: times for each, times in rolled_back if each in self._left.order_ids})
         return drained > 0
 
     @property
@@ -223,7 +223,7 @@ class Drainer:
         # Those that were created in one transaction have one revision.
         return sorted(pairs, key=lambda pair: (pair[0].create_revision, pair[1].accepted_at))
 
-    async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead") -> int:
+    async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead", attempt: int = 1) -> int:
         """Writes a batch and deletes it, halved until a bad entry is alone; how many entries are done with."""
         waiting: list[_Pair] = []
         for pair in batch:
@@ -238,6 +238,11 @@ class Drainer:
         except EtcdError:
             raise
         except Exception as error:
+            if self._turn is not None:
+                await self._turn.execute("SELECT")
+            if len(waiting) == 1 and _is_rolled_back(error) and attempt < ROLLED_BACK_MAX:
+                await asyncio.sleep(2**attempt * ROLLED_BACK_PAUSE_S)
+                return await self._drain(waiting, ahead, attempt + 1)
             if len(waiting) == 1:
                 return await self._judge(waiting[0], error)
             if concerns_the_database(error):
@@ -257,9 +262,7 @@ class Drainer:
         """
         entry = pair[0]
         await self._try_out()
-        self._rolled_back[entry.order_id] += _is_rolled_back(error)
-        again = concerns_the_database(error) or isinstance(error, TryAgain)
-        if again and self._rolled_back[entry.order_id] < ROLLED_BACK_MAX:
+        if concerns_the_database(error) or (isinstance(error, TryAgain) and not _is_rolled_back(error)):
             _log.warning("journal_entry_left", order_id=str(entry.order_id), **facts_of(error))
             self._left.add(pair)
             return 0
@@ -307,7 +310,8 @@ class Drainer:
     async def _set_apart(self, entry: Waiting, error: Exception) -> int:
         """Puts an entry into quarantine; 1, or 0 where the journal is too full for that: then it stays."""
         facts = facts_of(error)  # what the database says of a row may name the customer
-        _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts, exc_info=error)
+        defect = None if isinstance(error, _DEFECTS) else error  # what says itself what is wrong needs no traceback
+        _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts, exc_info=defect)
         try:
             await self._journal.quarantine(entry, str(facts["error"])[:REASON_MAX], _JOURNAL_DEADLINE_S)
         except (EtcdFull, EtcdRejected) as refused:
@@ -406,7 +410,10 @@ def _products(order: Order) -> set[int]:
 
 def _kind(error: Exception) -> str:
     """What makes two failures alike."""
-    return getattr(error, "sqlstate", None) or type(error).__name__
+    for each in (error, error.__cause__):
+        if isinstance(each, (psycopg.Error, StatementFailed)) and each.sqlstate:
+            return each.sqlstate
+    return type(error).__name__
 
 
 def _is_rolled_back(error: Exception) -> bool:
