@@ -154,6 +154,10 @@ class Journal:
         """Says how large the largest file of a member is, and whether a member has raised its alarm for space."""
         self._full = alarm or size_bytes >= self._size_max_bytes
 
+    def size_is_unknown(self) -> None:
+        """Says that no member has told its size for long: nothing is accepted until one does."""
+        self._full = True
+
     async def accept(self, orders: Sequence[Order], deadline_s: float) -> list[Accepted | KeyReused]:
         """Creates what is absent, in one transaction; answers in the order given.
 
@@ -167,7 +171,10 @@ class Journal:
             EtcdOutcomeUnknown: each may have been accepted; also where etcd met its quota at this transaction.
         """
         if self.full:
-            raise JournalFull(f"the journal's file has reached {self._size_max_bytes} bytes; see `standfest journal`")
+            raise JournalFull(
+                f"the journal's file has reached {self._size_max_bytes} bytes, or no member says how large it is; see "
+                "`standfest journal`"
+            )
         try:
             answer = await self._store.txn(Txn((), (*map(_create, orders), _COUNTED)), deadline_s)
         except EtcdFull as error:
