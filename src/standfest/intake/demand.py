@@ -15,6 +15,8 @@ from standfest.domain.synthetic import SYNTHETIC_CLIENT
 SCARCE_LINES = 64
 """Goods of which less is left than so many lines would take are scarce: who waits in the journal is asked before they
 are given away. Others may have been accepted since the last look."""
+UNKNOWN_ENTRIES = 10_000
+"""So many entries are taken to wait unread where the journal is there and did not tell in time."""
 LINES_AN_UNREAD_ENTRY = 4
 """An entry that was not read is taken to want as much as so many lines of the newcomer."""
 
@@ -38,6 +40,8 @@ class Demand(msgspec.Struct, frozen=True):
 
     def held_of(self, orders: Sequence[Order]) -> dict[int, int]:
         """The same for all that is kept in stock in these orders; products of which nothing is held are left out."""
+        if not self.wanted and not self.unread:
+            return {}
         largest: dict[int, int] = {}
         for order in orders:
             for line in order.lines:

@@ -67,7 +67,7 @@ class Earlier(msgspec.Struct, frozen=True):
     known: Demand
     """As it was a moment ago."""
     ask: Callable[[], Awaitable[Demand]]
-    """As it is now, for certain; asked only where goods are scarce. Never raises: what is not told is not wanted."""
+    """As it is now, for certain; asked only where goods are scarce. Never raises."""
 
 
 Outcome = Placement | KeyReused

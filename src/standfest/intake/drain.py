@@ -152,6 +152,10 @@ class Drainer:
         if not await self._something_waits():
             return False
         end = Deadline.after(ROUND_S)
+
+        def over() -> bool:
+            return end.passed or (stop is not None and stop.is_set())
+
         # The transaction writes nothing and holds only the turn. A drainer that is frozen loses it: the server ends
         # transactions that stand idle.
         async with self._database.connection(Deadline.after(ROUND_S + 2 * _DATABASE_DEADLINE_S)) as turn:
@@ -177,15 +181,15 @@ class Drainer:
                         drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
                     await asyncio.sleep(give_way_s(ahead.read_s))
-                    if end.passed or (stop is not None and stop.is_set()):
+                    if over():
                         break
                 for pair in last:
-                    if end.passed or (stop is not None and stop.is_set()):
+                    if over():
                         self._left.add(pair)
                     else:
                         drained += await self._drain([pair], ahead)
                         await turn.execute("SELECT")
-            if not drained and len(listing.order_ids) < LIST_MAX:
+            if not drained and len(listing.order_ids) < LIST_MAX and not over():  # all were looked at
                 await self._journal.say_progress(began, listing.revision, _JOURNAL_DEADLINE_S)
             await turn.execute("COMMIT")
         return drained > 0

@@ -9,6 +9,7 @@ answer within its budget; on either path it has the same identity, so that both 
 
 import asyncio
 import contextlib
+import datetime
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from standfest.domain.synthetic import trial_order
 from standfest.errors import StandfestError
 from standfest.intake.backlog_age import BacklogAge
 from standfest.intake.batches import Batches
-from standfest.intake.demand import Demand
+from standfest.intake.demand import UNKNOWN_ENTRIES, Demand
 from standfest.intake.direct import Behind, Earlier, Outcome, Placement, find_placed, place_behind, try_out
 from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
 from standfest.intake.errors import (
@@ -128,6 +129,7 @@ class Intake:
         self._database_away = False
         self._ages = BacklogAge()
         self._demand = Demand()
+        self._journal_tells = False
         self._overtaking = False
         self._tried_out_at = -TRY_OUT_INTERVAL_S
         self._probe_refused = False
@@ -368,11 +370,15 @@ class Intake:
                     await self._away.wait()
 
     async def _ask(self) -> Demand:
-        """What those want who wait in the journal now, for certain; nothing where it does not tell."""
+        """What those want who wait in the journal now, for certain.
+
+        Where it does not tell in time, and did so a moment ago, all that is scarce: the order goes there itself.
+        Where it is away nothing is held: nobody can be put behind others there.
+        """
         try:
             backlog = await self._journal.backlog(_ASK_DEADLINE_S, certain=True, read_max=_ASK_ENTRIES_MAX)
         except EtcdError:
-            return Demand()
+            return Demand(unread=UNKNOWN_ENTRIES) if self._journal_tells else Demand()
         except (StandfestError, msgspec.MsgspecError) as error:
             _log.error("backlog_not_read", **facts_of(error))
             return Demand()
@@ -440,11 +446,15 @@ class Intake:
             pass  # the journal does not tell: that is what None says
         except (StandfestError, msgspec.MsgspecError) as error:
             _log.error("backlog_not_read", **facts_of(error))
+        self._journal_tells = backlog is not None
         if backlog is None:
             self._demand = Demand()
             return None
         self._demand = backlog.demand
-        return self._ages.learn(backlog, asked_at, time.monotonic())
+        age_s = self._ages.learn(backlog, asked_at, time.monotonic())
+        if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
+            age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
+        return age_s
 
 
 def _concerns_the_direct_path(error: Exception) -> bool:

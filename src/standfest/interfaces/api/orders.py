@@ -89,8 +89,9 @@ READ_CACHE = {"Cache-Control": "private, no-cache"}
                 headers=(LOCATION_HEADER, ETAG_HEADER),
             ),
             202: Content(
-                "Accepted: durable on two nodes, while the database is away. What is in stock is decided when it is"
-                " back; read the order, or repeat the request, to see what became of it",
+                "Accepted: durable on two nodes, while the database is away, or behind others that were accepted and"
+                " wait. What is in stock is decided when its turn comes; read the order, or repeat the request, to see"
+                " what became of it",
                 OrderAnswer,
                 headers=(LOCATION_HEADER, ETAG_HEADER),
             ),
