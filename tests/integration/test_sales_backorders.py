@@ -120,7 +120,11 @@ async def test_a_batch_is_bounded_by_its_lines(
 
 @pytest.mark.parametrize(
     "failing",
-    ["SELECT 1 / 0", "SELECT a_column_that_is_not_there", "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'XX001'; END $$"],
+    [
+        "SELECT 1 / 0",
+        "SELECT a_column_that_is_not_there",
+        "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'XX001'; END $$",
+    ],
     ids=["22012", "42703", "XX001"],
 )
 async def test_one_order_that_cannot_be_written_stalls_no_other(

@@ -404,14 +404,14 @@ class Intake:
         deadline_s = PROBE_FIRST_S
         while True:
             began = time.monotonic()
-            if await self._database_answers(deadline_s):
+            self._database_away = not await self._database_answers(deadline_s)
+            if not self._database_away:
                 quick = time.monotonic() - began < DIRECT_SILENCE_S
                 answering_since = (answering_since or began) if quick else None
                 deadline_s = PROBE_FIRST_S
             else:
                 answering_since = None
                 deadline_s = min(2 * deadline_s, PROBE_MAX_S)
-            self._database_away = answering_since is None
             sight = await self._look(answering_since)
             if next_path(sight) is Path.DIRECT:
                 self._overtaking = is_old(sight.backlog_age_s, journal_full=self._journal.full)
