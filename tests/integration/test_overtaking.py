@@ -12,10 +12,11 @@ from standfest.catalogue import stock
 from standfest.catalogue.stock import Count
 from standfest.clients.etcd_kv import EtcdStore
 from standfest.domain.cancellation import CancelRequest
+from standfest.domain.synthetic import synthetic_order
 from standfest.intake.backlog_age import BacklogAge
 from standfest.intake.intake import Intake
 from standfest.intake.journal import Backlog, Journal
-from standfest.intake.paths import Path
+from standfest.intake.paths import BACKLOG_AGE_MAX_S, LOOK_DIRECT_S, Path
 from standfest.sales.backorders import confirm_backorders
 from standfest.sales.cancel import CancelCommand, cancel
 from standfest.storage.database import Database
@@ -120,6 +121,19 @@ async def test_a_process_that_never_left_goes_behind_an_old_backlog(
         assert (await intake.place(order("third", (pear, 1)))).promise == "confirmed"
     keys = [key for (key,) in query(database, "SELECT idempotency_key FROM orders ORDER BY id")]
     assert keys == ["first", "second", "third"]
+
+
+async def test_synthetic_orders_that_wait_send_nobody_to_the_journal(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """Where drainers are slow and only synthetic orders wait, nobody is overtaken who minds."""
+    pear = stock_product(database, "pear", 1000)
+    await accept(journal, synthetic_order(NOW, "EUR"))
+    async with running(pool, journal) as intake:
+        await has_looked(intake)
+        await asyncio.sleep(BACKLOG_AGE_MAX_S + 2 * LOOK_DIRECT_S)  # not a wait for something: it would be old by then
+        assert intake.turns == 0
+        assert (await intake.place(order("k", (pear, 1)))).promise == "confirmed"
 
 
 async def test_the_direct_path_is_kept_where_the_journal_does_not_tell(

@@ -20,7 +20,10 @@ class BacklogAge:
         self._empty_at = 0
 
     def learn(self, backlog: Backlog, asked_at: float, now: float) -> float:
-        """Seconds that the oldest entry has waited at most; 0 where nothing waits, infinite where that is not known.
+        """Seconds that the oldest order has waited at most; 0 where none waits, infinite where that is not known.
+
+        Synthetic orders do not count: where all is slow they wait as well, and that alone is no reason to send every
+        order by the journal, which would make it slower.
 
         Args:
             backlog: what was seen.
@@ -32,7 +35,7 @@ class BacklogAge:
         if self._looks and backlog.revision == self._looks[-1][0]:
             self._looks.pop()
         self._looks.append((backlog.revision, asked_at))
-        if backlog.count == 0:
+        if backlog.count <= backlog.synthetic:
             self._empty_at = backlog.revision
             return 0.0
         drained = max(backlog.drained_revision or 0, self._empty_at)

@@ -39,6 +39,7 @@ from standfest.clients.etcd_kv import (
     Unchanged,
 )
 from standfest.domain.orders import Order
+from standfest.domain.synthetic import SYNTHETIC_CLIENT
 from standfest.errors import StandfestError
 from standfest.intake.demand import Demand, demand_of
 from standfest.intake.entries import (
@@ -121,6 +122,8 @@ class Backlog(msgspec.Struct, frozen=True):
     """All that was created until then is drained, or left aside; None where that was never said."""
     demand: Demand = Demand()
     """What the orders that wait want."""
+    synthetic: int = 0
+    """So many of those that wait are synthetic, as far as they were read: to overtake them wrongs nobody."""
 
     def age_s(self, now: datetime.datetime) -> float:
         """At most so many seconds ago the oldest waiting order was accepted; 0 where nothing waits, infinite where
@@ -229,6 +232,7 @@ class Journal:
             answer.revision,
             progress[0].revision if progress else None,
             demand_of(orders, max(results[0].count - len(orders), 0)),
+            sum(order.client_id == SYNTHETIC_CLIENT for order in orders),
         )
 
     async def quarantined(self, deadline_s: float) -> int:
