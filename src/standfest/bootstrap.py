@@ -32,6 +32,7 @@ from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import Signer
 from standfest.intake.synthetic import Synthetic
 from standfest.intake.upkeep import JournalUpkeep
+from standfest.intake.upkeep_plan import Limits as UpkeepLimits
 from standfest.interfaces.api.app import create_app
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.server import listen, serve
@@ -219,7 +220,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             keep_receipt=receipts.append,
             collectors=(IntakeFigures(intake, synthetic), ReceiptFigures(receipts)),
         )
-        size = watch_size(journal, maintenance, configuration.journal.members[0])
+        size = watch_size(journal, maintenance)
         await stack.enter_async_context(_running(stop, catalogue.run(), intake.run(), synthetic.run(), size))
         await serve(create_app(services), listener, stop)
 
@@ -270,7 +271,8 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
             stack.push_async_callback(each.close)
         store, maintenance = await stack.enter_async_context(journal_etcd(configuration.journal))
         drainer = Drainer(drain_pool, Journal(store, configuration.journal.size_max_bytes))
-        upkeep = JournalUpkeep(store, maintenance, configuration.node, lambda: drain_pool.primary)
+        limits = UpkeepLimits(size_max_bytes=configuration.journal.size_max_bytes)
+        upkeep = JournalUpkeep(store, maintenance, configuration.node, lambda: drain_pool.primary, limits)
         registry.register(DrainFigures(drainer))
         registry.register(UpkeepFigures(upkeep))
         await stack.enter_async_context(status_pages(registry, address.address, address.port))

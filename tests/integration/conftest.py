@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
+from standfest.clients.etcd_kv import Delete, EtcdStore, Txn
+from standfest.intake.journal import Journal
+from standfest.storage.database import Database
 from standfest.storage.migrate import migrate
+from tests.integration.journal_path import SIZE_MAX
+from tests.integration.orders import pool_of
 from tests.support.api import RunningApi, running_api
+from tests.support.etcd import EtcdCluster, start_etcd
 from tests.support.postgres import PostgresCluster, TestDatabase, start_cluster
 
 _clusters: list[PostgresCluster] = []
@@ -61,6 +68,36 @@ def database(postgres: PostgresCluster) -> Iterator[TestDatabase]:
     fresh = postgres.create_database()
     yield fresh
     fresh.drop()
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[EtcdCluster]:
+    """A journal's etcd for this module; leave all members running."""
+    with start_etcd() as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture
+async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
+    """The etcd as a store, without the orders of earlier tests."""
+    async with etcd.session() as session:
+        store = EtcdStore(session, etcd.addresses, etcd.tls())
+        await store.txn(Txn((), (Delete(b"standfest/", b"standfest0"),)), 5)
+        yield store
+
+
+@pytest_asyncio.fixture
+async def journal(store: EtcdStore) -> Journal:
+    """The journal."""
+    return Journal(store, SIZE_MAX)
+
+
+@pytest_asyncio.fixture
+async def pool(database: TestDatabase) -> AsyncIterator[Database]:
+    """A pool of the order plane's role."""
+    pool = pool_of(database)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture(scope="module")

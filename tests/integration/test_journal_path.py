@@ -5,119 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Iterator
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import msgspec
 import psycopg
 import pytest
-import pytest_asyncio
 
-from standfest.clients.etcd_kv import Delete, EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn
+from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn
 from standfest.domain.events import broken_at
-from standfest.domain.orders import Order, content_hash, line_net, totals
 from standfest.domain.products import Product
 from standfest.domain.synthetic import SYNTHETIC_CLIENT, synthetic_order
 from standfest.intake.direct import Placement
 from standfest.intake.drain import Drainer, _Ahead
 from standfest.intake.entries import encode_entry
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
-from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Accepted, Journal
-from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable
-from standfest.storage.orders import read_events, read_orders
+from standfest.storage.orders import read_events
 from standfest.storage.statements import statement
-from tests.integration.orders import order, place_one, pool_of, query, stock_product
-from tests.support.etcd import EtcdCluster, start_etcd
+from tests.integration.journal_path import accept, drain, eventually_direct, priced, running, stored
+from tests.integration.orders import order, place_one, query, stock_product
+from tests.support.etcd import EtcdCluster
 from tests.support.postgres import TestDatabase
-
-SIZE_MAX = 2**29
-
-
-@pytest.fixture(scope="module")
-def etcd() -> Iterator[EtcdCluster]:
-    """A journal's etcd for this module; leave all members running."""
-    with start_etcd() as cluster:
-        yield cluster
-
-
-@pytest_asyncio.fixture
-async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
-    """The etcd as a store, without the orders of earlier tests."""
-    async with etcd.session() as session:
-        store = EtcdStore(session, etcd.addresses, etcd.tls())
-        await store.txn(Txn((), (Delete(b"standfest/", b"standfest0"),)), 5)
-        yield store
-
-
-@pytest_asyncio.fixture
-async def journal(store: EtcdStore) -> Journal:
-    """The journal."""
-    return Journal(store, SIZE_MAX)
-
-
-@pytest_asyncio.fixture
-async def pool(database: TestDatabase) -> AsyncIterator[Database]:
-    """A pool of the order plane's role."""
-    pool = pool_of(database)
-    yield pool
-    await pool.close()
-
-
-@contextlib.asynccontextmanager
-async def running(pool: Database, journal: Journal, deadline_s: float = 4.0) -> AsyncIterator[Intake]:
-    """An intake that finds its way back, on connections of its own."""
-    orders = pool.beside(DIRECT_FLIGHTS + 1)
-    intake = Intake(orders, journal, deadline_s=deadline_s, under_way_max=300)
-    loop = asyncio.create_task(intake.run())
-    try:
-        yield intake
-    finally:
-        loop.cancel()
-        await orders.close()
-
-
-async def accept(journal: Journal, *orders: Order) -> None:
-    """Puts orders into the journal, one after the other."""
-    for each in orders:
-        entry = msgspec.structs.replace(each, status="accepted", path="journal")
-        [accepted] = await journal.accept([entry], 5)
-        assert isinstance(accepted, Accepted)
-
-
-async def drain(pool: Database, journal: Journal) -> Drainer:
-    """Drains all that can be drained."""
-    drainer = Drainer(pool, journal)
-    while await drainer.round():
-        pass
-    return drainer
-
-
-async def stored(pool: Database, order_id: UUID) -> Order:
-    """The order as the database has it."""
-    async with pool.read(5) as connection:
-        return (await read_orders(connection, [order_id]))[order_id]
-
-
-async def eventually_direct(intake: Intake) -> None:
-    """Waits until new orders take the direct path."""
-    async with asyncio.timeout(20):
-        while intake.path is not Path.DIRECT:  # noqa: ASYNC110 - it is polled on purpose, as health does
-            await asyncio.sleep(0.02)
-
-
-def priced(wanted: Order, unit_price: str) -> Order:
-    """The same request agreed at another price."""
-    price = msgspec.convert(unit_price, type(wanted.lines[0].unit_price), strict=False)
-    lines = tuple(
-        msgspec.structs.replace(line, unit_price=price, net=line_net(line.quantity, line.unit_decimals, price))
-        for line in wanted.lines
-    )
-    sums = totals(lines)
-    hashed = content_hash(wanted.currency, wanted.agreed, lines, sums)
-    return msgspec.structs.replace(wanted, lines=lines, totals=sums, content_hash=hashed)
 
 
 async def test_an_order_is_accepted_while_no_standby_answers_and_is_one_order_afterwards(
@@ -144,17 +54,22 @@ async def test_an_order_is_accepted_while_no_standby_answers_and_is_one_order_af
     assert query(database, "SELECT count(*) FROM orders") == [(1,)]
 
 
-async def test_a_key_of_another_request_is_refused_in_the_journal_too(
+async def test_a_key_of_another_request_is_refused_once_the_database_says_so(
     database: TestDatabase, pool: Database, journal: Journal
 ) -> None:
-    """Another request under a key that the journal holds is told so, with the order that holds it."""
+    """Another request under a key that the journal holds is not placed, and refused for good only by the database."""
     pear = stock_product(database, "pear", 5)
     async with running(pool, journal) as intake:
         with database.standby.paused():
             placed = await intake.place(order("k", (pear, 1)))
-            with pytest.raises(KeyReused) as refused:
+            with pytest.raises(IntakeOutcomeUnknown):
                 await intake.place(order("k", (pear, 2)))
+        await drain(pool, journal)
+        await eventually_direct(intake)
+        with pytest.raises(KeyReused) as refused:
+            await intake.place(order("k", (pear, 2)))
         assert refused.value.order_id == placed.order.order_id
+    assert query(database, "SELECT count(*) FROM orders") == [(1,)]
 
 
 async def test_nobody_overtakes_those_who_wait(database: TestDatabase, pool: Database, journal: Journal) -> None:

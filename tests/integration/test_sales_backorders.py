@@ -118,8 +118,17 @@ async def test_a_batch_is_bounded_by_its_lines(
     assert [(await confirm_backorders(pool)).confirmed for _ in range(4)] == [2, 1, 1, 0]
 
 
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "SELECT 1 / 0",
+        "SELECT a_column_that_is_not_there",
+        "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'XX001'; END $$",
+    ],
+    ids=["22012", "42703", "XX001"],
+)
 async def test_one_order_that_cannot_be_written_stalls_no_other(
-    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     """A batch that fails goes order by order: the bad one is counted and waits on, all others are confirmed."""
     pear = stock_product(database, "pear", 0, "backorder")
@@ -128,7 +137,7 @@ async def test_one_order_that_cannot_be_written_stalls_no_other(
 
     async def write(connection: Connection, changed: Sequence[Changed]) -> None:
         if any(change.after.order_id == placed[1] for change in changed):
-            await connection.execute("SELECT 1 / 0")
+            await connection.execute(failing.encode())
         await write_changes(connection, changed)
 
     monkeypatch.setattr(backorders, "write_changes", write)

@@ -211,6 +211,22 @@ async def test_a_full_store_takes_orders_again_once_they_are_drained() -> None:
             assert list(upkeep.health.alarms) == []
 
 
+async def test_a_full_store_takes_orders_again_with_a_member_away() -> None:
+    """With one of three members gone for good, too, the store is made small and takes what is put."""
+    with start_etcd(quota_bytes=8 * MIB) as cluster:
+        async with _journal(cluster) as journal:
+            with pytest.raises(EtcdFull):
+                await _fill(journal)
+            cluster.followers()[0].kill()
+            cluster.leader()
+            upkeep = journal.upkeep(limits=Limits())
+            await journal.store.txn(Txn((), (Delete(b"k", b"l"),)), DEADLINE_S)
+            await _rounds(upkeep, Disarm)
+            assert upkeep.health.healthy == 2
+            await journal.put(b"k", b"again")
+            assert await journal.values() == {b"k": b"again"}
+
+
 async def _fill(journal: Journal) -> None:
     for number in range(200):
         await journal.put(b"k%d" % number, b"x" * 256 * 1024)

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from standfest.catalogue.clients import add_client
 from standfest.catalogue.snapshot import Catalogue
-from standfest.clients.etcd_kv import EtcdStore
+from standfest.clients.etcd_kv import Delete, EtcdError, EtcdStore, Txn
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
@@ -158,6 +158,7 @@ def running_api(
             finally:
                 for loop in loops:
                     loop.cancel()
+                await _forget_entries(journal)
 
     thread = threading.Thread(target=lambda: uvloop.run(run()), name="api")
     thread.start()
@@ -170,6 +171,12 @@ def running_api(
             loop.call_soon_threadsafe(stop.set)
         thread.join(20)
         assert not thread.is_alive()
+
+
+async def _forget_entries(journal: Journal) -> None:
+    """Deletes what this API left in the shared journal: nobody drains it, and other APIs would go behind it."""
+    with contextlib.suppress(EtcdError):
+        await journal._store.txn(Txn((), (Delete(b"standfest/", b"standfest0"),)), 5)
 
 
 def _wait_ready(url: str) -> None:

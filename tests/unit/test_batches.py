@@ -45,7 +45,7 @@ def batches_on(way: Way, **limits: float) -> Batches[str]:
     """Batches of at most three orders, one in the air."""
     return Batches(
         way.send,
-        everybodys=(Away,),
+        everybodys=lambda error: isinstance(error, Away),
         weigh=lambda _: 1,
         orders_max=int(limits.get("orders_max", 3)),
         weight_max=int(limits.get("weight_max", 100)),

@@ -145,6 +145,44 @@ def test_a_full_store_is_made_small_then_disarmed() -> None:
     assert _decide(members=roomy, compacted=done, quota_bytes=16 * MIB) == [Disarm(N1.address, _FULL)]
 
 
+def _crowded(*members: MemberStatus, **facts: Any) -> tuple[MemberStatus, ...]:
+    full: dict[str, Any] = {"alarms": (_FULL,), "db_size_bytes": 16 * MIB, "db_in_use_bytes": 2 * MIB} | facts
+    return tuple(replace(member, **full) if member.healthy else member for member in members)
+
+
+_AWAY = MemberStatus("127.0.1.3:12389", healthy=False)
+_DONE = Compacted(revision=1000, in_use_bytes=0, at=0.0)
+
+
+def test_a_full_store_gets_free_with_a_member_away_for_good() -> None:
+    """The healthy two are written anew one after the other, the leader after handing over; then it is disarmed."""
+    members = _crowded(N1, N2, _AWAY)
+    facts: dict[str, Any] = {"compacted": _DONE, "quota_bytes": 16 * MIB}
+    assert _decide(members=members, **facts) == [Defragment(members[1])]
+    half = (members[0], replace(members[1], db_size_bytes=MIB), _AWAY)
+    (step,) = _decide(members=half, **facts)  # the only other member is on the primary's node
+    assert isinstance(step, MoveLeader)
+    assert (step.leader, step.to) == (half[0], half[1])
+    moved = tuple(replace(member, leader_id=2, is_leader=member.member_id == 2) for member in half[:2])
+    assert _decide(members=(*moved, _AWAY), **facts) == [Defragment(moved[0])]
+    roomy = tuple(replace(member, db_size_bytes=MIB) for member in half[:2])
+    assert _decide(members=(*roomy, _AWAY), **facts) == [Disarm(N1.address, _FULL)]
+
+
+def test_a_journal_beyond_its_bound_gets_free_with_a_member_away() -> None:
+    """Long before etcd's quota intake accepts nothing: files that are mostly free are written anew then, too."""
+    members = _crowded(N1, N2, _AWAY, alarms=(), db_size_bytes=100 * MIB)
+    seen = replace(QUIET, members=members, compacted=_DONE)
+    assert decide(seen, Limits(size_max_bytes=100 * MIB)) == [Defragment(members[1])]
+    assert decide(seen, Limits(size_max_bytes=101 * MIB)) == []
+
+
+def test_a_single_member_that_is_left_is_not_disturbed() -> None:
+    """Without a quorum nothing can be gained."""
+    members = (*_crowded(N1), replace(N2, healthy=False), _AWAY)
+    assert _decide(members=members, compacted=_DONE, quota_bytes=16 * MIB) == []
+
+
 def test_an_alarm_for_corruption_is_never_taken_back() -> None:
     """A person has to look."""
     corrupt = tuple(replace(member, alarms=(Alarm(3, "CORRUPT"),)) for member in (N1, N2, N3))

@@ -412,7 +412,7 @@ def test_orders_that_are_not_as_acknowledged_are_a_reason() -> None:
     observation = replace(well, nodes=nodes, entries=Entries(Backlog(70, None, 12.4), 2))
     assert decide(observation) == Verdict(
         up=True,
-        can_lose_a_node=True,
+        can_lose_a_node=False,
         reasons=(
             "70 orders wait to be drained, the oldest for 12 s; see ./standfest journal",
             "2 orders are set apart: a person has to look at them; see ./standfest journal",
@@ -422,6 +422,20 @@ def test_orders_that_are_not_as_acknowledged_are_a_reason() -> None:
     commands = [finding.next_command for finding in diagnose(observation)]
     assert commands == ["./standfest journal", "./standfest journal", "./standfest audit"]
     assert decide(replace(well, entries=Entries(Backlog(1, "an-id", 0.3), 0))) == WELL
+
+
+@pytest.mark.parametrize("age_s", [12.4, None])
+def test_no_node_can_be_lost_while_nobody_drains(age_s: float | None) -> None:
+    """Orders that wait in the journal for long, or nobody knows how long, have to go on to the database first."""
+    verdict = decide(replace(seen(), entries=Entries(Backlog(105, "an-id", age_s), 0)))
+    assert (verdict.up, verdict.can_lose_a_node, verdict.exit_code) == (True, False, 1)
+
+
+def test_orders_that_are_set_apart_are_a_reason_and_hold_up_nothing() -> None:
+    """A person has to look at them; they are kept as safely as before, and the others go on."""
+    verdict = decide(replace(seen(), entries=Entries(Backlog(0, None, 0.0), 2)))
+    assert (verdict.can_lose_a_node, verdict.exit_code) == (True, 1)
+    assert verdict.reasons == ("2 orders are set apart: a person has to look at them; see ./standfest journal",)
 
 
 def test_a_cluster_that_is_down_is_one_finding() -> None:

@@ -2,7 +2,7 @@
 
 import datetime
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from standfest.domain.canonical import plain_hash
 from standfest.domain.identity import order_id
@@ -18,7 +18,15 @@ _NOBODY = "synthetic"
 def synthetic_order(second: datetime.datetime, currency: str) -> Order:
     """The one synthetic order of this second (UTC): whoever makes it, it is the same."""
     at = second.astimezone(datetime.UTC).replace(microsecond=0)
-    key = at.isoformat()
+    return _synthetic(at.isoformat(), at, currency)
+
+
+def trial_order() -> Order:
+    """A synthetic order like no other, to try out whether orders can be written: it is taken back."""
+    return _synthetic(str(uuid4()), datetime.datetime.now(datetime.UTC), "EUR")
+
+
+def _synthetic(key: str, at: datetime.datetime, currency: str) -> Order:
     request_hash = plain_hash({_NOBODY: key})
     price = Decimal("0.0000")
     line = Line(

@@ -48,7 +48,7 @@ class Batches(Generic[Answer]):
         self,
         send: Send[Answer],
         *,
-        everybodys: tuple[type[Exception], ...],
+        everybodys: Callable[[Exception], bool],
         weigh: Callable[[Order], int],
         orders_max: int,
         weight_max: int,
@@ -59,7 +59,7 @@ class Batches(Generic[Answer]):
         """
         Args:
             send: carries one batch.
-            everybodys: failures that are those of the way itself; nobody would fare better alone.
+            everybodys: whether a failure is that of the way itself; nobody would fare better alone.
             weigh: how heavy an order is, as it travels: in bytes, lines, whatever the way is bounded by.
             orders_max: in one batch.
             weight_max: of one batch; a single order may be heavier.
@@ -173,12 +173,10 @@ class Batches(Generic[Answer]):
         latest = max((passenger.deadline for passenger in batch), key=lambda deadline: deadline.remaining_s)
         try:
             answers = await self._send([passenger.order for passenger in batch], latest)
-        except self._everybodys as error:
-            for passenger in batch:
-                passenger.fail(error)
         except Exception as error:  # noqa: BLE001 - told to whom it concerns
-            if len(batch) == 1:
-                batch[0].fail(error)
+            if len(batch) == 1 or self._everybodys(error):
+                for passenger in batch:
+                    passenger.fail(error)
                 return
             middle = len(batch) // 2
             await self._fly(batch[:middle])

@@ -13,7 +13,8 @@ The transaction, in this order and always (protocol, "Two paths"):
 Locks are always taken in the order keys, then stock, so two batches never wait for each other in a circle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -25,13 +26,18 @@ from standfest.domain.orders import Order
 from standfest.domain.stock import Decision, Shortage, allocate, in_full
 from standfest.errors import StandfestError
 from standfest.intake.decisions import decision_columns, head_columns, remembered
+from standfest.intake.demand import Demand
 from standfest.intake.errors import KeyReused
 from standfest.storage.connection import Connection
 from standfest.storage.database import BARRIER, BEGIN, ROLLBACK, Database, commit
 from standfest.storage.deadline import Deadline
+from standfest.storage.errors import TryAgain
 from standfest.storage.exchange import Columns
 from standfest.storage.orders import read_events, read_orders
 from standfest.storage.statements import statement
+
+_DECISIONS_MAX = 3
+"""Times that a batch is decided anew because its stock changed meanwhile."""
 
 _Key = tuple[UUID, str]
 
@@ -49,6 +55,19 @@ class Placement(msgspec.Struct, frozen=True):
     """The content hash of what was agreed then."""
     shortages: tuple[Shortage, ...] = ()
     """Why it is declined."""
+
+
+class Behind(msgspec.Struct, frozen=True):
+    """An order that was not placed: what it wants is wanted by orders that were accepted earlier and still wait."""
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """Who waits in the journal, for those who must not take goods from them."""
+
+    known: Demand
+    """As it was a moment ago."""
+    ask: Callable[[], Awaitable[Demand]]
+    """As it is now, for certain; asked only where goods are scarce. Never raises."""
 
 
 Outcome = Placement | KeyReused
@@ -74,12 +93,58 @@ async def place(
         OutcomeUnknown: each of them may have been placed.
     """
     async with database.connection(deadline, silence_max_s) as connection:
-        barrier, outcomes = await _in_full(connection, [in_full(order) for order in orders])
+        barrier, outcomes, _ = await _in_full(connection, [in_full(order) for order in orders])
         if outcomes is None:
             await connection.exchange.run(ROLLBACK)
-            barrier, outcomes = await _one_by_one(connection, orders)
+            barrier, outcomes, _ = await _one_by_one(connection, orders, {})
         await commit(connection, deadline, barrier)
     return outcomes
+
+
+async def place_behind(
+    database: Database, orders: Sequence[Order], deadline: Deadline, silence_max_s: float | None, earlier: Earlier
+) -> list[Outcome | Behind]:
+    """As `place`, but takes nothing that those want who wait in the journal: such an order is Behind.
+
+    Whoever was accepted before the journal is asked is in its answer, or has been drained: then what was reserved for
+    it is seen, as the stock is locked before, or read after, that.
+    """
+    async with database.connection(deadline, silence_max_s) as connection:
+        held = earlier.known.held_of(orders)
+        scarce_lines = earlier.known.scarce_lines
+        barrier, placed, scarce = await _in_full(connection, [in_full(order) for order in orders], held, scarce_lines)
+        if placed is None:
+            await connection.exchange.run(ROLLBACK)
+        elif not scarce:
+            await commit(connection, deadline, barrier)
+            return list(placed)
+        # With goods that are scarce the transaction is still open: nobody else takes from them meanwhile.
+        held = (await earlier.ask()).held_of(orders)
+        if placed is not None and not held:
+            await commit(connection, deadline, barrier)
+            return list(placed)
+        if placed is not None:
+            await connection.exchange.run(ROLLBACK)
+        return await _behind_others(connection, orders, deadline, held)
+
+
+async def _behind_others(
+    connection: Connection, orders: Sequence[Order], deadline: Deadline, held: Mapping[int, int]
+) -> list[Outcome | Behind]:
+    """Decides order by order, with what is held for others left alone."""
+    behind: set[UUID] = set()
+    for _ in range(_DECISIONS_MAX):
+        left = [order for order in orders if order.order_id not in behind]
+        if not left:
+            return [Behind() for _ in orders]
+        barrier, outcomes, found = await _one_by_one(connection, left, held)
+        if not found:
+            await commit(connection, deadline, barrier)
+            placed = {order.order_id: outcome for order, outcome in zip(left, outcomes, strict=True)}
+            return [placed.get(order.order_id, Behind()) for order in orders]
+        await connection.exchange.run(ROLLBACK)
+        behind |= found
+    raise TryAgain("the stock of what was ordered changed each time it was looked at")
 
 
 async def place_aside(database: Database, decisions: Sequence[Decision], deadline: Deadline) -> None:
@@ -89,7 +154,7 @@ async def place_aside(database: Database, decisions: Sequence[Decision], deadlin
         DatabaseUnavailable, OutcomeUnknown: as `place`.
     """
     async with database.connection(deadline) as connection:
-        barrier, outcomes = await _in_full(connection, decisions)
+        barrier, outcomes, _ = await _in_full(connection, decisions)
         if outcomes is None or any(isinstance(outcome, KeyReused) for outcome in outcomes):
             raise StatementBroken(
                 "the key of an order in conflict is held by another: only this product makes such keys"
@@ -97,21 +162,64 @@ async def place_aside(database: Database, decisions: Sequence[Decision], deadlin
         await commit(connection, deadline, barrier)
 
 
-async def _in_full(connection: Connection, decisions: Sequence[Decision]) -> tuple[PGresult, list[Outcome] | None]:
-    """Claims and writes all at once, as nearly all orders end; no outcomes where something was short."""
-    columns = head_columns(decisions) | decision_columns(decisions)
+async def find_placed(database: Database, order: Order, deadline: Deadline) -> Outcome | None:
+    """What a repeat of an order is answered by the database, without placing it: it, or who holds its key; or nobody.
+
+    Raises:
+        DatabaseUnavailable, OutcomeUnknown: that cannot be found out now.
+    """
+    async with database.connection(deadline) as connection:
+        _, barrier = await connection.exchange.run(BEGIN, BARRIER)
+        keys = {"client_id": [order.client_id], "idempotency_key": [order.idempotency_key]}
+        row = await (await connection.execute(statement("intake/find_claims"), keys)).fetchone()
+        placement = (await read_placements(connection, [order.order_id])).get(order.order_id)
+        await commit(connection, deadline, barrier)
+    if placement is None and row is not None:
+        return KeyReused(row[2])
+    return placement
+
+
+async def try_out(database: Database, order: Order, deadline: Deadline) -> None:
+    """Writes an order as `place` does, waits for a standby as it does, and keeps nothing of the order.
+
+    Raises:
+        DatabaseUnavailable: no order can be placed now; StatementFailed, where this release's statement is refused.
+        OutcomeUnknown: no standby answered.
+        psycopg.Error: the statement is refused for what is in this order.
+    """
+    async with database.connection(deadline) as connection:
+        await _in_full(connection, [in_full(order)])
+        await connection.exchange.run(ROLLBACK)
+        _, barrier = await connection.exchange.run(BEGIN, BARRIER)
+        await commit(connection, deadline, barrier)
+
+
+async def _in_full(
+    connection: Connection, decisions: Sequence[Decision], held: Mapping[int, int] | None = None, scarce_lines: int = 0
+) -> tuple[PGresult, list[Outcome] | None, int]:
+    """Claims and writes all at once, as nearly all orders end; no outcomes where something was short.
+
+    The last of what is returned is of how many products little is left.
+    """
+    columns = head_columns(decisions) | decision_columns(decisions) | _held_columns(held or {}, scarce_lines)
     write = statement("intake/claim", "intake/write"), columns
     _, barrier, written = await connection.exchange.run(BEGIN, BARRIER, write)
-    claimed = _claimed(written)
+    claimed, scarce = _claimed(written)
     if claimed is None:
-        return barrier, None
+        return barrier, None, scarce
     if claimed == len(decisions):
-        return barrier, [_placed(decision) for decision in decisions]
-    return barrier, await _with_repeats(connection, decisions)
+        return barrier, [_placed(decision) for decision in decisions], scarce
+    return barrier, await _with_repeats(connection, decisions), scarce
 
 
-async def _one_by_one(connection: Connection, orders: Sequence[Order]) -> tuple[PGresult, list[Outcome]]:
-    """Claims, decides order by order with the stock locked, and writes what was decided."""
+async def _one_by_one(
+    connection: Connection, orders: Sequence[Order], held: Mapping[int, int]
+) -> tuple[PGresult, list[Outcome], set[UUID]]:
+    """Claims, decides order by order with the stock locked, and writes what was decided.
+
+    Where orders would fare worse for what is `held` for others (product id -> steps), nothing is written and these
+    are named.
+    """
     heads = head_columns([in_full(order) for order in orders])
     claim = statement("intake/claim", "intake/claimed_ids"), heads
     _, barrier, ids = await connection.exchange.run(BEGIN, BARRIER, claim)
@@ -120,18 +228,42 @@ async def _one_by_one(connection: Connection, orders: Sequence[Order]) -> tuple[
     products = sorted({line.product_id for order in claimed for line in order.lines})
     locked = await connection.execute(statement("intake/lock_stock"), {"product_id": products})
     available: dict[int, int] = dict(await locked.fetchall())
-    decisions = allocate(claimed, available)
+    decisions = allocate(
+        claimed, {product_id: steps - held.get(product_id, 0) for product_id, steps in available.items()}
+    )
+    behind = {decision.order.order_id for decision in decisions if _wants_held(decision, held)}
+    if behind:
+        return barrier, [], behind
     other = [decision.order for decision in decisions if decision.order.status != "confirmed"]
     states: Columns = {"order_id": [order.order_id for order in other], "status": [order.status for order in other]}
     written, _ = await connection.exchange.run(
-        (statement("intake/claimed_before", "intake/write"), decision_columns(decisions)),
+        (statement("intake/claimed_before", "intake/write"), decision_columns(decisions) | _held_columns(held, 0)),
         (statement("intake/set_status"), states),
     )
-    if _claimed(written) != len(claimed):
+    if _claimed(written)[0] != len(claimed):
         raise StatementBroken("stock that was locked and counted was not there; report this with the log")
     decided = {decision.order.order_id: decision for decision in decisions}
     whole = [decided.get(order.order_id) or Decision(order) for order in orders]
-    return barrier, await _with_repeats(connection, whole)
+    return barrier, await _with_repeats(connection, whole), set()
+
+
+def _wants_held(decision: Decision, held: Mapping[int, int]) -> bool:
+    """Whether the order does not get all that it wants, and some of that is held for others."""
+    order = decision.order
+    if order.status == "confirmed":
+        return False
+    short = {order.lines[shortage.position - 1].product_id for shortage in decision.shortages}
+    return any(
+        product_id in held for product_id in short | {line.product_id for line in order.lines if line.backordered}
+    )
+
+
+def _held_columns(held: Mapping[int, int], scarce_lines: int) -> dict[str, list[Any]]:
+    return {
+        "held_product_id": list(held.keys()),
+        "held_quantity": list(held.values()),
+        "scarce_lines": [scarce_lines],
+    }
 
 
 def _placed(decision: Decision) -> Placement:
@@ -139,10 +271,10 @@ def _placed(decision: Decision) -> Placement:
     return Placement(order, False, order.status, order.content_hash, decision.shortages)
 
 
-def _claimed(written: PGresult) -> int | None:
-    """How many orders were claimed and written; None where something was short."""
-    claimed, demanded, taken = (int(written.get_value(0, column) or b"") for column in range(3))
-    return claimed if demanded == taken else None
+def _claimed(written: PGresult) -> tuple[int | None, int]:
+    """How many orders were claimed and written, None where something was short; and how many products are scarce."""
+    claimed, demanded, taken, scarce = (int(written.get_value(0, column) or b"") for column in range(4))
+    return (claimed if demanded == taken else None), scarce
 
 
 async def _with_repeats(connection: Connection, decisions: Sequence[Decision]) -> list[Outcome]:

@@ -3,11 +3,18 @@
 Drainers run on every node at once, and need no leader: the database's own rule of identity makes one order of an entry
 however often it is written. That mostly one of them writes (an advisory lock, let go with the transaction) only saves
 work. An entry is deleted after the commit, and only where it is still the one that was written.
+
+What says something about the database makes a drainer wait. Whatever else goes wrong is sought by halving until one
+entry is alone with it: that one is set apart, and the others go on. An entry that fails alone proves nothing where
+every order would fail (a release and a schema that do not fit): so a synthetic order is tried out first, and where
+that fails as well, it is the database. What asks to be tried again (a lock that somebody holds) stays for the next
+round, and with it what comes later for the same goods.
 """
 
 import asyncio
 import datetime
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 from uuid import UUID
@@ -16,19 +23,26 @@ import msgspec
 import psycopg
 import structlog
 
-from standfest.clients.etcd_kv import EtcdError, EtcdFull
+from standfest.clients.etcd_kv import EtcdError, EtcdFull, EtcdRejected
 from standfest.domain.orders import Order
 from standfest.domain.stock import set_aside
-from standfest.domain.synthetic import SYNTHETIC_CLIENT
+from standfest.domain.synthetic import SYNTHETIC_CLIENT, trial_order
 from standfest.errors import StandfestError
 from standfest.intake.agreed_again import keep_lower
-from standfest.intake.direct import Placement, place, place_aside
+from standfest.intake.direct import Placement, place, place_aside, try_out
 from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Waiting
+from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline, pause
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.errors import (
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    StatementFailed,
+    TryAgain,
+    concerns_the_database,
+)
 from standfest.storage.statements import statement
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
@@ -39,6 +53,13 @@ BATCH_LINES_MAX = 4_000
 ROUND_S = 15.0
 TOO_NEW_MAX = 50_000
 """Entries that are left for a later release are remembered, so that they do not hide those behind them."""
+RELIST_S, RELIST_CHEAPLY_MAX = 2.0, 1_000
+"""Remembered entries may be drained elsewhere, and as many others wait: the journal is listed anew, and where more than
+so many are remembered only after so long."""
+ALIKE_MAX = 50
+"""Entries set apart one after the other for the same error, with no order written meanwhile: then it is not theirs."""
+ROLLED_BACK_MAX, ROLLED_BACK_PAUSE_S = 5, 0.05
+"""An entry that is rolled back so often for the sake of others, alone, and with pauses that double, is set apart."""
 REASON_MAX = 500
 IDLE_S = 0.4
 """The pause where nothing waits. There are three drainers, so that an order waits a third of it."""
@@ -55,10 +76,15 @@ _JOURNAL_DEADLINE_S = 3.0
 _DATABASE_DEADLINE_S = 5.0
 
 _AWAY = (DatabaseUnavailable, OutcomeUnknown, EtcdError)
+_ROLLED_BACK = "40"  # SQLSTATE class: deadlocks and the like, as opposed to locks that are not available
 _DEFECTS = (psycopg.Error, StandfestError, msgspec.MsgspecError)
 
 _log = structlog.get_logger(__name__)
 _Pair = tuple[Waiting, Order]
+
+
+class OrdersRefused(DatabaseUnavailable):
+    """The database answers and refuses every order: its schema and this release do not fit, or it is damaged."""
 
 
 class Drainer:
@@ -69,6 +95,13 @@ class Drainer:
         self._journal = journal
         self._batch_max = BATCH_MAX
         self._too_new: set[UUID] = set()
+        self._listed_at = -RELIST_S
+        self._left = _Left()
+        self._left_before = _Left()
+        self._alike: Counter[str] = Counter()
+        self._turn: Connection | None = None
+        self.refused = False
+        """The last round found that the database refuses every order."""
         self.drained = 0
         """Business orders that this drainer wrote, or found written."""
         self.set_apart = 0
@@ -89,12 +122,16 @@ class Drainer:
         while not stop.is_set():
             try:
                 busy = await self.round(stop)
+            except OrdersRefused as error:
+                self.refused = True
+                _log.error("drain_stands", next_in_s=pause_s, **facts_of(error))
             except _AWAY as error:
                 _log.warning("drain_round_failed", next_in_s=pause_s, batch_max=self._batch_max, **facts_of(error))
             except Exception as error:  # noqa: BLE001 - reported; draining goes on
                 _log.error("drain_round_broken", next_in_s=pause_s, **facts_of(error), exc_info=error)
             else:
                 self.well_at = time.monotonic()
+                self.refused = False
                 self._batch_max = min(2 * self._batch_max, BATCH_MAX)
                 pause_s = IDLE_S
                 if not busy:
@@ -110,10 +147,15 @@ class Drainer:
 
         Raises:
             DatabaseUnavailable, OutcomeUnknown, EtcdError: the rest is for later.
+            OrdersRefused: the same; a person has to look.
         """
-        if await self._journal.count(_JOURNAL_DEADLINE_S) <= len(self._too_new):
+        if not await self._something_waits():
             return False
         end = Deadline.after(ROUND_S)
+
+        def over() -> bool:
+            return end.passed or (stop is not None and stop.is_set())
+
         # The transaction writes nothing and holds only the turn. A drainer that is frozen loses it: the server ends
         # transactions that stand idle.
         async with self._database.connection(Deadline.after(ROUND_S + 2 * _DATABASE_DEADLINE_S)) as turn:
@@ -122,20 +164,54 @@ class Drainer:
             row = await (await turn.execute(statement("intake/drain_turn"))).fetchone()
             if row is None or not row[0]:
                 return False
+            self._turn = turn
             drained = 0
-            names = await self._journal.waiting(LIST_MAX + len(self._too_new), _JOURNAL_DEADLINE_S)
-            self._too_new.intersection_update(names)
-            names = [name for name in names if name not in self._too_new]
+            self._left_before, self._left = self._left, _Left()
+            last: list[_Pair] = []
+            began = datetime.datetime.now(datetime.UTC)
+            listing = await self._journal.listing(LIST_MAX + len(self._too_new), _JOURNAL_DEADLINE_S)
+            self._listed_at = time.monotonic()
+            self._too_new.intersection_update(listing.order_ids)
+            names = [name for name in listing.order_ids if name not in self._too_new]
             async with _Ahead(self._journal, names, self._batch_max) as ahead:
                 async for entries in ahead:
-                    for batch in _batches(await self._decode(entries)):
+                    pairs = await self._decode(entries)
+                    last += [pair for pair in pairs if pair in self._left_before]
+                    for batch in _batches([pair for pair in pairs if pair not in self._left_before]):
                         drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
                     await asyncio.sleep(give_way_s(ahead.read_s))
-                    if end.passed or (stop is not None and stop.is_set()):
+                    if over():
                         break
+                for pair in last:
+                    if over():
+                        self._left.add(pair)
+                    else:
+                        drained += await self._drain([pair], ahead)
+                        await turn.execute("SELECT")
+            if not drained and len(listing.order_ids) < LIST_MAX and not over():  # all were looked at
+                await self._journal.say_progress(began, listing.revision, _JOURNAL_DEADLINE_S)
             await turn.execute("COMMIT")
         return drained > 0
+
+    @property
+    def left(self) -> int:
+        """Entries that the last round left for the next one."""
+        return len(self._left.order_ids)
+
+    async def _something_waits(self) -> bool:
+        """Whether there is more than what is left for a later release, as far as a count can tell.
+
+        What is remembered may have been drained elsewhere, and as many others may wait: a listing finds out.
+        """
+        count = await self._journal.count(_JOURNAL_DEADLINE_S)
+        if not count:
+            self._too_new.clear()
+            self._left = _Left()
+            return False
+        if count != len(self._too_new) or count <= RELIST_CHEAPLY_MAX:
+            return True
+        return time.monotonic() - self._listed_at >= RELIST_S
 
     async def _decode(self, entries: Sequence[Waiting]) -> list[_Pair]:
         """The entries in the order of their creation; what cannot be read is set apart, or left for a later release."""
@@ -151,21 +227,69 @@ class Drainer:
         # Those that were created in one transaction have one revision.
         return sorted(pairs, key=lambda pair: (pair[0].create_revision, pair[1].accepted_at))
 
-    async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead") -> int:
+    async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead", attempt: int = 1) -> int:
         """Writes a batch and deletes it, halved until a bad entry is alone; how many entries are done with."""
+        waiting: list[_Pair] = []
+        for pair in batch:
+            if self._left.has_goods_of(pair):  # an earlier one that was left wants the same: nobody overtakes it
+                self._left.add(pair)
+            else:
+                waiting.append(pair)
+        if not waiting:
+            return 0
         try:
-            await self._write(batch)
-        except _AWAY:
+            await self._write(waiting)
+        except EtcdError:
             raise
-        except Exception as error:  # noqa: BLE001 - reported with the entry whose own it turns out to be
-            if len(batch) == 1:
-                return await self._set_apart(batch[0][0], error)
-            middle = len(batch) // 2
-            return await self._drain(batch[:middle], ahead) + await self._drain(batch[middle:], ahead)
+        except Exception as error:
+            if self._turn is not None:
+                await self._turn.execute("SELECT")
+            if len(waiting) == 1 and _is_rolled_back(error) and attempt < ROLLED_BACK_MAX:
+                await asyncio.sleep(2**attempt * ROLLED_BACK_PAUSE_S)
+                return await self._drain(waiting, ahead, attempt + 1)
+            if len(waiting) == 1:
+                return await self._judge(waiting[0], error)
+            if concerns_the_database(error):
+                raise
+            middle = len(waiting) // 2
+            return await self._drain(waiting[:middle], ahead) + await self._drain(waiting[middle:], ahead)
         reach("drain.committed")
-        await ahead.remove(batch)
-        self._count(batch)
-        return len(batch)
+        await ahead.remove(waiting)
+        self._count(waiting)
+        return len(waiting)
+
+    async def _judge(self, pair: _Pair, error: Exception) -> int:
+        """What becomes of an entry that failed alone: set apart, or left for the next round; how many are done with.
+
+        Raises:
+            DatabaseUnavailable, OutcomeUnknown: the database is the cause.
+        """
+        entry = pair[0]
+        await self._try_out()
+        if concerns_the_database(error) or (isinstance(error, TryAgain) and not _is_rolled_back(error)):
+            _log.warning("journal_entry_left", order_id=str(entry.order_id), **facts_of(error))
+            self._left.add(pair)
+            return 0
+        kind = _kind(error)
+        if self._alike[kind] >= ALIKE_MAX:
+            _log.error("journal_entries_fail_alike", order_id=str(entry.order_id), kind=kind, **facts_of(error))
+            self._left.order_ids.add(entry.order_id)
+            return 0
+        self._alike = Counter({kind: self._alike[kind] + 1})
+        return await self._set_apart(entry, error)
+
+    async def _try_out(self) -> None:
+        """Places a synthetic order and takes it back.
+
+        Raises:
+            OrdersRefused: that is refused: what is wrong is wrong for every order.
+            DatabaseUnavailable, OutcomeUnknown: the database is away.
+        """
+        order = trial_order()
+        try:
+            await try_out(self._database, order, Deadline.after(_DATABASE_DEADLINE_S))
+        except (psycopg.Error, StatementFailed) as error:
+            raise OrdersRefused(f"the database refuses every order: {facts_of(error)['error']}") from error
 
     async def _write(self, batch: Sequence[_Pair]) -> None:
         orders = [order for _, order in batch]
@@ -190,11 +314,13 @@ class Drainer:
     async def _set_apart(self, entry: Waiting, error: Exception) -> int:
         """Puts an entry into quarantine; 1, or 0 where the journal is too full for that: then it stays."""
         facts = facts_of(error)  # what the database says of a row may name the customer
-        _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts, exc_info=error)
+        defect = None if isinstance(error, _DEFECTS) else error  # what says itself what is wrong needs no traceback
+        _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts, exc_info=defect)
         try:
             await self._journal.quarantine(entry, str(facts["error"])[:REASON_MAX], _JOURNAL_DEADLINE_S)
-        except EtcdFull as full:
-            _log.error("journal_entry_not_quarantined", order_id=str(entry.order_id), **facts_of(full))
+        except (EtcdFull, EtcdRejected) as refused:
+            _log.error("journal_entry_not_quarantined", order_id=str(entry.order_id), **facts_of(refused))
+            self._left.order_ids.add(entry.order_id)
             return 0
         self.set_apart += 1
         return 1
@@ -207,6 +333,27 @@ class Drainer:
                 self.synthetic_at = now.timestamp()
             else:
                 self.drained += 1
+                self._alike.clear()
+
+
+class _Left:
+    """Entries that a round left for the next one, and the goods that they want, which later ones must not take."""
+
+    def __init__(self) -> None:
+        self.order_ids: set[UUID] = set()
+        self._products: set[int] = set()
+
+    def __contains__(self, pair: _Pair) -> bool:
+        return pair[0].order_id in self.order_ids or self.has_goods_of(pair)
+
+    def add(self, pair: _Pair) -> None:
+        """Leaves an entry."""
+        self.order_ids.add(pair[0].order_id)
+        self._products |= _products(pair[1])
+
+    def has_goods_of(self, pair: _Pair) -> bool:
+        """Whether an entry that was left wants some of the goods of this one."""
+        return bool(self._products) and not self._products.isdisjoint(_products(pair[1]))
 
 
 class _Ahead:
@@ -258,6 +405,25 @@ class _Ahead:
 def give_way_s(read_s: float) -> float:
     """Seconds to pause where the journal took `read_s` to answer: new orders go before old ones."""
     return 0.0 if read_s < STRAINED_S else min(read_s, GIVE_WAY_MAX_S)
+
+
+def _products(order: Order) -> set[int]:
+    """What of it is kept in stock."""
+    return {line.product_id for line in order.lines if line.stock_policy != "untracked"}
+
+
+def _kind(error: Exception) -> str:
+    """What makes two failures alike."""
+    for each in (error, error.__cause__):
+        if isinstance(each, (psycopg.Error, StatementFailed)) and each.sqlstate:
+            return each.sqlstate
+    return type(error).__name__
+
+
+def _is_rolled_back(error: Exception) -> bool:
+    """Whether it was rolled back for the sake of another. A lock is waited for instead: who holds it lets go."""
+    cause = error.__cause__
+    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith(_ROLLED_BACK)
 
 
 def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:

@@ -72,9 +72,12 @@ def decode_entry(data: bytes) -> Order:
     try:
         if _head.decode(data).readable_by > FORMAT:
             raise EntryTooNew(f"this release reads journal entries up to format {FORMAT}")
-        return _entry.decode(data).order
+        order = _entry.decode(data).order
     except (msgspec.MsgspecError, RecursionError) as error:
         raise EntryBroken(f"a journal entry cannot be read: {error}") from error
+    if order.accepted_at.tzinfo is None or not order.idempotency_key.isascii():
+        raise EntryBroken("a journal entry's moment has no time zone, or its key is not ASCII")
+    return order
 
 
 def encode_quarantined(entry: bytes, reason: str, since: str) -> bytes:

@@ -90,6 +90,12 @@ class DrainFigures(Collector):
         yield CounterMetricFamily("standfest_journal_drained", "Orders written from the journal", drainer.drained)
         yield CounterMetricFamily("standfest_journal_quarantined", "Entries that were set apart", drainer.set_apart)
         yield CounterMetricFamily("standfest_journal_conflicts", "Orders stored in conflict", drainer.conflicts)
+        yield GaugeMetricFamily(
+            "standfest_journal_left", "Entries that the last round left for the next one", drainer.left
+        )
+        yield GaugeMetricFamily(
+            "standfest_drain_refused", "1 while the database answers and refuses every order", float(drainer.refused)
+        )
         yield CounterMetricFamily("standfest_drain_failures", "Rounds that failed", drainer.failures)
         yield GaugeMetricFamily(
             "standfest_drain_round_age_seconds", "Time since a round ended well", time.monotonic() - drainer.well_at

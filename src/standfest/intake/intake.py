@@ -1,5 +1,8 @@
 """The intake of one process: the direct path, the journal where the database is away, and the way back.
 
+A process on the direct path looks at the journal, too: where others' orders wait there for too long, or want the goods
+that are left, it goes behind them.
+
 Every order has one deadline. It goes to the journal where the direct path is known to be away, refuses, or does not
 answer within its budget; on either path it has the same identity, so that both may succeed and it is one order.
 """
@@ -19,9 +22,12 @@ import structlog
 
 from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdUnavailable
 from standfest.domain.orders import Order
+from standfest.domain.synthetic import trial_order
 from standfest.errors import StandfestError
+from standfest.intake.backlog_age import BacklogAge
 from standfest.intake.batches import Batches
-from standfest.intake.direct import Outcome, Placement, place
+from standfest.intake.demand import UNKNOWN_ENTRIES, Demand
+from standfest.intake.direct import Behind, Earlier, Outcome, Placement, find_placed, place_behind, try_out
 from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
 from standfest.intake.errors import (
     IntakeOutcomeUnknown,
@@ -31,10 +37,10 @@ from standfest.intake.errors import (
     Overloaded,
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
-from standfest.intake.paths import Path, Sight, look_again_s, next_path
+from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, TryAgain
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, StatementFailed, TryAgain
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
 
@@ -63,7 +69,11 @@ STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
 orders that are tried on both paths."""
 PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
 """How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
+TRY_OUT_INTERVAL_S = 1.0
+"""Where the database refuses an order by itself, it is found out so often at most whether it would refuse every one."""
 _BACKLOG_DEADLINE_S = 1.0
+_ASK_DEADLINE_S = 0.15  # a batch waits for it, with stock locked
+_ASK_ENTRIES_MAX = 100
 
 _UNCLEAR = (OutcomeUnknown, EtcdOutcomeUnknown, EntryTooNew, EntryBroken, JournalBroken)
 """Failures that leave open whether the order is there."""
@@ -73,7 +83,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Turned(DatabaseUnavailable):
-    """The order had not left when the direct path was found to be away."""
+    """The order had not left when the direct path was left."""
+
+
+class BacklogOld(StandfestError):
+    """Orders that were accepted earlier have waited in the journal for too long to be overtaken."""
 
 
 class Intake:
@@ -92,9 +106,9 @@ class Intake:
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
         self._under_way: Counter[UUID] = Counter()
-        self._direct: Batches[Outcome] = Batches(
+        self._direct: Batches[Outcome | Behind] = Batches(
             self._fly_direct,
-            everybodys=(DatabaseUnavailable, OutcomeUnknown),
+            everybodys=_concerns_the_direct_path,
             weigh=lambda order: len(order.lines),
             orders_max=DIRECT_ORDERS_MAX,
             weight_max=DIRECT_LINES_MAX,
@@ -104,7 +118,7 @@ class Intake:
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
             self._fly_journal,
-            everybodys=(EtcdUnavailable, EtcdOutcomeUnknown, JournalFull),
+            everybodys=lambda error: isinstance(error, (EtcdUnavailable, EtcdOutcomeUnknown, JournalFull)),
             weigh=entry_bytes,
             orders_max=ORDERS_PER_TXN_MAX,
             weight_max=ENTRY_BYTES_MAX,
@@ -112,6 +126,13 @@ class Intake:
             spacing_s=JOURNAL_SPACING_S,
         )
         self._away = asyncio.Event()
+        self._database_away = False
+        self._ages = BacklogAge()
+        self._demand = Demand()
+        self._journal_tells = False
+        self._overtaking = False
+        self._tried_out_at = -TRY_OUT_INTERVAL_S
+        self._probe_refused = False
         self._back_at = time.monotonic()
         self._rest_s = 0.0
         self.turns = 0
@@ -121,6 +142,13 @@ class Intake:
     def path(self) -> Path:
         """The way that new orders take now."""
         return Path.JOURNAL if self._away.is_set() else Path.DIRECT
+
+    @property
+    def database_away(self) -> bool:
+        """Whether the database was found to be away, and has not answered since. Orders may go by the journal for
+        others' sake while it is there.
+        """
+        return self._away.is_set() and self._database_away
 
     @property
     def under_way(self) -> int:
@@ -170,11 +198,14 @@ class Intake:
         await self._accept(order, Deadline.after(deadline_s))
 
     async def run(self) -> None:
-        """Goes back to the direct path when that is right, until it is cancelled."""
+        """Leaves the direct path for those who wait, and goes back when that is right, until it is cancelled."""
         while True:
-            await self._away.wait()
+            await self._stay()
             stayed_s = time.monotonic() - self._back_at
-            self._rest_s = 0.0 if stayed_s > STAY_S else min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
+            if stayed_s > STAY_S or not self._database_away:
+                self._rest_s = 0.0
+            else:
+                self._rest_s = min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
             await self._until_back()
             self._back_at = time.monotonic()
             self._away.clear()
@@ -197,7 +228,9 @@ class Intake:
     async def _try_paths(self, order: Order, deadline: Deadline, unknown: list[Exception]) -> Placement:
         if self.path is Path.DIRECT:
             try:
-                return await self._place_directly(order, deadline)
+                placed = await self._place_directly(order, deadline)
+                if placed is not None:
+                    return placed
             except OutcomeUnknown as error:
                 unknown.append(error)
             except DatabaseUnavailable:
@@ -210,23 +243,73 @@ class Intake:
             if self.path is Path.JOURNAL:
                 raise
         # The journal could not take it, and the database is there again.
-        return await self._place_directly(order, deadline)
+        placed = await self._place_directly(order, deadline)
+        if placed is None:
+            raise IntakeUnavailable("others who wait in the journal want the same goods, and it takes no orders now")
+        return placed
 
-    async def _place_directly(self, order: Order, deadline: Deadline) -> Placement:
+    async def _place_directly(self, order: Order, deadline: Deadline) -> Placement | None:
+        """The order as it was placed; None where it has to go behind others, by the journal."""
         outcome = await self._answer(self._direct, order, deadline)
         reach("intake.direct-committed")
         if isinstance(outcome, KeyReused):
-            raise outcome
-        return outcome
+            return await self._reused(order, outcome, deadline)
+        return None if isinstance(outcome, Behind) else outcome
+
+    async def _reused(self, order: Order, reused: KeyReused, deadline: Deadline) -> Placement:
+        """The order where the journal accepted it all the same: the key's holder in the database was not known there.
+
+        An order moves from the journal to the database and never back, so the database is asked again at last.
+
+        Raises:
+            KeyReused: it was never acknowledged, and never will be while the database can be reached.
+            IntakeOutcomeUnknown: it may have been.
+        """
+        try:
+            accepted = await self._journal.find([order.order_id], max(deadline.remaining_s, 0))
+            if order.order_id in accepted:
+                held = accepted[order.order_id]
+                return Placement(held, True, "accepted", held.content_hash)
+            stored = await find_placed(self._database, order, deadline)
+        except (EtcdError, DatabaseUnavailable, OutcomeUnknown, psycopg.Error) as error:
+            raise IntakeOutcomeUnknown(f"{reused}, and whether this one was accepted is not known: {error}") from error
+        if isinstance(stored, Placement):
+            return stored
+        raise stored or reused
 
     async def _accept(self, order: Order, deadline: Deadline) -> Placement:
         entry = msgspec.structs.replace(order, status="accepted", path="journal")
         accepted = await self._answer(self._accepting, entry, deadline)
         reach("journal.created")
         if isinstance(accepted, KeyReused):
-            raise accepted
+            return await self._reused_in_the_journal(order, accepted, deadline)
         held = accepted.order
         return Placement(held, accepted.repeated, "accepted", held.content_hash)
+
+    async def _reused_in_the_journal(self, order: Order, reused: KeyReused, deadline: Deadline) -> Placement:
+        """The order as the database has it. That the journal has another one under its key is no refusal: it does not
+        know what the database holds, and where that has neither, another process may place this one still.
+
+        Raises:
+            KeyReused: the database holds another order under the key, for ever, and not this one.
+            IntakeOutcomeUnknown: neither is known.
+        """
+        stored: Outcome | None = None
+        if not self.database_away:
+            try:
+                stored = await find_placed(
+                    self._database, order, Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
+                )
+            except (DatabaseUnavailable, OutcomeUnknown, psycopg.Error) as error:
+                _log.info("key_holder_not_known", **facts_of(error))
+        if isinstance(stored, Placement):
+            return stored
+        if stored is not None:
+            raise stored
+        raise IntakeOutcomeUnknown(
+            f"the journal holds order {reused.order_id} under this Idempotency-Key, and whether this one was placed "
+            "before cannot be found out now"
+        )
 
     async def _answer(self, batches: Batches[Answer], order: Order, deadline: Deadline) -> Answer:
         """What becomes of the order on one path, at the deadline at the latest."""
@@ -243,14 +326,19 @@ class Intake:
             passenger.fail(late)
         return passenger.answer.result()
 
-    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome]:
+    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
         if deadline.remaining_s < DIRECT_SILENCE_S:
             raise Turned("too little time is left for a direct attempt")
         began = time.monotonic()
         try:
             bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
-            return await place(self._database, orders, bounded, DIRECT_SILENCE_S)
+            earlier = Earlier(self._demand, self._ask)
+            return await place_behind(self._database, orders, bounded, DIRECT_SILENCE_S, earlier)
         except TryAgain:
+            raise
+        except StatementFailed as error:
+            if len(orders) == 1 and await self._refuses_all():
+                self._leave(error)
             raise
         except (DatabaseUnavailable, OutcomeUnknown) as error:
             if began >= self._back_at:  # what set off before the way back was found says nothing of it
@@ -262,11 +350,53 @@ class Intake:
 
     def _leave(self, error: Exception) -> None:
         """Leaves the direct path; what waits for it goes to the journal at once."""
+        self._database_away = not isinstance(error, BacklogOld)
         if not self._away.is_set():
             self.turns += 1
             _log.warning("direct_path_left", waiting=self._direct.under_way, **facts_of(error))
             self._away.set()
-        self._direct.turn_away(Turned("the database is away"))
+        self._direct.turn_away(Turned("new orders go by the journal now"))
+
+    async def _stay(self) -> None:
+        """Looks at the journal now and then, until the direct path is left."""
+        while not self._away.is_set():
+            age_s = await self._backlog_age_s()
+            if not is_old(age_s, journal_full=self._journal.full):
+                self._overtaking = False
+            elif not self._overtaking and not self._away.is_set():
+                self._leave(BacklogOld(f"orders may wait in the journal for {age_s:.1f} s: new ones go behind them"))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_DIRECT_S):
+                    await self._away.wait()
+
+    async def _ask(self) -> Demand:
+        """What those want who wait in the journal now, for certain.
+
+        Where it does not tell in time, and did so a moment ago, all that is scarce: the order goes there itself.
+        Where it is away nothing is held: nobody can be put behind others there.
+        """
+        try:
+            backlog = await self._journal.backlog(_ASK_DEADLINE_S, certain=True, read_max=_ASK_ENTRIES_MAX)
+        except EtcdError:
+            return Demand(unread=UNKNOWN_ENTRIES) if self._journal_tells else Demand()
+        except (StandfestError, msgspec.MsgspecError) as error:
+            _log.error("backlog_not_read", **facts_of(error))
+            return Demand()
+        return backlog.demand
+
+    async def _refuses_all(self) -> bool:
+        """Whether the database refuses a synthetic order, too; False where that was asked a moment ago."""
+        now = time.monotonic()
+        if now - self._tried_out_at < TRY_OUT_INTERVAL_S:
+            return False
+        self._tried_out_at = now
+        try:
+            await try_out(self._database, trial_order(), Deadline.after(DIRECT_MAX_S))
+        except (StatementFailed, psycopg.Error):
+            return True
+        except (DatabaseUnavailable, OutcomeUnknown):
+            pass  # that is for the next order to find out
+        return False
 
     async def _until_back(self) -> None:
         """Probes the database, one probe at a time, until the direct path can be taken again."""
@@ -274,7 +404,8 @@ class Intake:
         deadline_s = PROBE_FIRST_S
         while True:
             began = time.monotonic()
-            if await self._database_answers(deadline_s):
+            self._database_away = not await self._database_answers(deadline_s)
+            if not self._database_away:
                 quick = time.monotonic() - began < DIRECT_SILENCE_S
                 answering_since = (answering_since or began) if quick else None
                 deadline_s = PROBE_FIRST_S
@@ -283,29 +414,48 @@ class Intake:
                 deadline_s = min(2 * deadline_s, PROBE_MAX_S)
             sight = await self._look(answering_since)
             if next_path(sight) is Path.DIRECT:
+                self._overtaking = is_old(sight.backlog_age_s, journal_full=self._journal.full)
                 return
             await asyncio.sleep(look_again_s(sight))
 
     async def _database_answers(self, deadline_s: float) -> bool:
         try:
-            async with self._database.write(deadline_s):
-                pass
+            await try_out(self._database, trial_order(), Deadline.after(deadline_s))
+        except (StatementFailed, psycopg.Error) as error:
+            if not self._probe_refused:
+                _log.error("every_order_refused", **facts_of(error))
+            self._probe_refused = True
+            return False
         except (DatabaseUnavailable, OutcomeUnknown):
             return False  # `_leave` said so; `turns` and the path are shown
-        except (psycopg.Error, StandfestError) as error:
-            _log.error("probe_failed", **facts_of(error))
-            return False
+        self._probe_refused = False
         return True
 
     async def _look(self, answering_since: float | None) -> Sight:
         answering_s = None if answering_since is None else time.monotonic() - answering_since
+        age_s = None if answering_s is None else await self._backlog_age_s()
+        return Sight(answering_s, self._rest_s, age_s, self._journal.full)
+
+    async def _backlog_age_s(self) -> float | None:
+        """How long the oldest order in the journal has waited at most; None where the journal does not tell."""
+        asked_at = time.monotonic()
         backlog = None
-        if answering_s is not None:
-            try:
-                backlog = await self._journal.backlog(_BACKLOG_DEADLINE_S)
-            except EtcdError:
-                pass  # the journal does not tell: that is what None says
-            except (StandfestError, msgspec.MsgspecError) as error:
-                _log.error("backlog_not_read", **facts_of(error))
-        now = datetime.datetime.now(datetime.UTC)
-        return Sight(answering_s, self._rest_s, backlog, self._journal.full, now)
+        try:
+            backlog = await self._journal.backlog(_BACKLOG_DEADLINE_S)
+        except EtcdError:
+            pass  # the journal does not tell: that is what None says
+        except (StandfestError, msgspec.MsgspecError) as error:
+            _log.error("backlog_not_read", **facts_of(error))
+        self._journal_tells = backlog is not None
+        if backlog is None:
+            self._demand = Demand()
+            return None
+        self._demand = backlog.demand
+        age_s = self._ages.learn(backlog, asked_at, time.monotonic())
+        if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
+            age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
+        return age_s
+
+
+def _concerns_the_direct_path(error: Exception) -> bool:
+    return isinstance(error, (DatabaseUnavailable, OutcomeUnknown)) and not isinstance(error, StatementFailed)

@@ -14,12 +14,14 @@ A request that was given up may still be carried out much later, and may then cr
 and deleted meanwhile. That is harmless: draining it finds the order in the database and deletes it.
 """
 
+import contextlib
 import datetime
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from standfest.clients.etcd_kv import (
     Absent,
@@ -37,12 +39,24 @@ from standfest.clients.etcd_kv import (
     Unchanged,
 )
 from standfest.domain.orders import Order
+from standfest.domain.synthetic import SYNTHETIC_CLIENT
 from standfest.errors import StandfestError
-from standfest.intake.entries import decode_entry, decode_quarantined, encode_entry, encode_quarantined
+from standfest.intake.demand import Demand, demand_of
+from standfest.intake.entries import (
+    EntryBroken,
+    EntryTooNew,
+    decode_entry,
+    decode_quarantined,
+    encode_entry,
+    encode_quarantined,
+)
 from standfest.intake.errors import JournalFull, KeyReused
 
 ORDERS_PER_TXN_MAX = 50
 """etcd allows 128 operations a transaction: 126 of these inside one, of which each has three (measured with 3.4.23)."""
+
+LOOK_ENTRIES_MAX = 32
+"""Entries that a look reads for what they want: few, as it is repeated."""
 
 _PREFIX = b"standfest/"
 _ORDERS = _PREFIX + b"o/"
@@ -54,6 +68,9 @@ _CLOCKS_APART_S = 0.5  # that much nodes' clocks may differ
 _BARRIER = _PREFIX + b"barrier"
 _COUNTED = Put(_PREFIX + b"counted", b"")
 """etcd 3.4 holds only a transaction's own puts against its quota, not those of the transactions inside it."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 class JournalBroken(StandfestError):
@@ -81,6 +98,16 @@ class Progress(msgspec.Struct, frozen=True):
     """How far the drainers came: what was accepted before `accepted_at` is drained, or cannot be by this release."""
 
     accepted_at: datetime.datetime
+    revision: int | None = None
+    """What was created at it, or before, is drained, or left aside; None where an older release wrote this."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Entries that wait, the oldest first."""
+
+    order_ids: list[UUID]
+    revision: int
+    """Of the store when they were listed."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -89,6 +116,14 @@ class Backlog(msgspec.Struct, frozen=True):
     count: int
     accepted_at: datetime.datetime | None
     """All that was accepted before is drained; None where that was never said."""
+    revision: int = 0
+    """Of the store when it was looked at."""
+    drained_revision: int | None = None
+    """All that was created until then is drained, or left aside; None where that was never said."""
+    demand: Demand = Demand()
+    """What the orders that wait want."""
+    synthetic: int = 0
+    """So many of those that wait are synthetic, as far as they were read: to overtake them wrongs nobody."""
 
     def age_s(self, now: datetime.datetime) -> float:
         """At most so many seconds ago the oldest waiting order was accepted; 0 where nothing waits, infinite where
@@ -122,6 +157,10 @@ class Journal:
         """Says how large the largest file of a member is, and whether a member has raised its alarm for space."""
         self._full = alarm or size_bytes >= self._size_max_bytes
 
+    def size_is_unknown(self) -> None:
+        """Says that no member has told its size for long: nothing is accepted until one does."""
+        self._full = True
+
     async def accept(self, orders: Sequence[Order], deadline_s: float) -> list[Accepted | KeyReused]:
         """Creates what is absent, in one transaction; answers in the order given.
 
@@ -135,7 +174,10 @@ class Journal:
             EtcdOutcomeUnknown: each may have been accepted; also where etcd met its quota at this transaction.
         """
         if self.full:
-            raise JournalFull(f"the journal's file has reached {self._size_max_bytes} bytes; see `standfest journal`")
+            raise JournalFull(
+                f"the journal's file has reached {self._size_max_bytes} bytes, or no member says how large it is; see "
+                "`standfest journal`"
+            )
         try:
             answer = await self._store.txn(Txn((), (*map(_create, orders), _COUNTED)), deadline_s)
         except EtcdFull as error:
@@ -161,18 +203,37 @@ class Journal:
                 found[_order_id(value.key)] = _order(value)
         return found
 
-    async def backlog(self, deadline_s: float) -> Backlog:
-        """How much waits, and how old it can be. A hint: it may be a moment behind.
+    async def backlog(self, deadline_s: float, *, certain: bool = False, read_max: int = LOOK_ENTRIES_MAX) -> Backlog:
+        """How much waits, how old it can be, and what of it is wanted. A hint that may be a moment behind.
+
+        Args:
+            deadline_s: seconds from now.
+            certain: through the log: whoever was accepted before is in it, or has been drained.
+            read_max: so many entries are read for what they want.
 
         Raises:
             EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
         """
-        reads = (Range(_ORDERS, _ORDERS_END, count_only=True), Range(_PROGRESS))
-        count, progress = (await self._store.txn(Txn((), reads), deadline_s)).result.results
-        if not (isinstance(count, RangeResult) and isinstance(progress, RangeResult)):
+        first = (Delete(_BARRIER),) if certain else ()
+        counted, told = Range(_ORDERS, _ORDERS_END, count_only=True), Range(_PROGRESS)
+        entries = Range(_ORDERS, _ORDERS_END, limit=read_max)
+        try:
+            answer = await self._store.txn(Txn((), (*first, counted, told, entries)), deadline_s)
+        except EtcdRejected:  # together they are too long for an answer
+            answer = await self._store.txn(Txn((), (*first, counted, told)), deadline_s)
+        results = [result for result in answer.result.results if isinstance(result, RangeResult)]
+        if len(results) < 2:
             raise JournalBroken("the journal answered a question with something else")
-        told = [msgspec.json.decode(value.value, type=Progress).accepted_at for value in progress.values]
-        return Backlog(count.count, told[0] if told else None)
+        orders = list(_readable(value for result in results[2:] for value in result.values))
+        progress = [msgspec.json.decode(value.value, type=Progress) for value in results[1].values]
+        return Backlog(
+            results[0].count,
+            progress[0].accepted_at if progress else None,
+            answer.revision,
+            progress[0].revision if progress else None,
+            demand_of(orders, max(results[0].count - len(orders), 0)),
+            sum(order.client_id == SYNTHETIC_CLIENT for order in orders),
+        )
 
     async def quarantined(self, deadline_s: float) -> int:
         """How many orders are set apart."""
@@ -183,9 +244,26 @@ class Journal:
         return (await self._store.get(Range(_ORDERS, _ORDERS_END, count_only=True), deadline_s)).count
 
     async def waiting(self, limit: int, deadline_s: float) -> list[UUID]:
-        """The oldest entries by creation, at most `limit`. etcd reads all that wait, to sort them."""
+        """The oldest entries by creation, at most `limit`; see `listing`."""
+        return (await self.listing(limit, deadline_s)).order_ids
+
+    async def listing(self, limit: int, deadline_s: float) -> Listing:
+        """The oldest entries by creation, at most `limit`. etcd reads all that wait, to sort them.
+
+        A key that names no order is left out: it stays where it is, is counted, and holds up nobody.
+
+        Raises:
+            EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
+        """
         wanted = Range(_ORDERS, _ORDERS_END, limit=limit, keys_only=True, by_creation=True)
-        return [_order_id(value.key) for value in (await self._store.get(wanted, deadline_s)).values]
+        answer = await self._store.txn(Txn((), (wanted,)), deadline_s)
+        names: list[UUID] = []
+        for value in _values(answer.result.results):
+            try:
+                names.append(_order_id(value.key))
+            except ValueError:
+                _log.error("journal_key_names_no_order", key=value.key.decode("ascii", "replace"))
+        return Listing(names, answer.revision)
 
     async def read(self, order_ids: Sequence[UUID], deadline_s: float) -> list[Waiting]:
         """These entries, without those that are gone, at most 128."""
@@ -212,7 +290,8 @@ class Journal:
         Those of them that are deleted are older than all that is left, save what was set apart.
         """
         pairs = list(drained)
-        progress = Progress(max(order.accepted_at for _, order in pairs))
+        accepted_at = max(order.accepted_at for _, order in pairs)
+        progress = Progress(accepted_at, max(entry.create_revision for entry, _ in pairs))
         for start in range(0, len(pairs), ORDERS_PER_TXN_MAX):
             part = pairs[start : start + ORDERS_PER_TXN_MAX]
             deletes = tuple(_remove(entry, order) for entry, order in part)
@@ -221,6 +300,12 @@ class Journal:
                 await self._store.txn(Txn((), (*deletes, said)), deadline_s)
             except EtcdFull:  # then it takes nothing but deletions
                 await self._store.txn(Txn((), deletes), deadline_s)
+
+    async def say_progress(self, accepted_at: datetime.datetime, revision: int, deadline_s: float) -> None:
+        """Says that of what was accepted and created until then only that waits which is left aside."""
+        said = Put(_PROGRESS, msgspec.json.encode(Progress(accepted_at, revision)))
+        with contextlib.suppress(EtcdFull):  # then it takes nothing but deletions
+            await self._store.txn(Txn((), (said,)), deadline_s)
 
     async def quarantine(self, entry: Waiting, reason: str, deadline_s: float) -> None:
         """Sets an entry apart: it holds up nobody, and is not lost. Its claim stays."""
@@ -261,6 +346,12 @@ def _order(entry: KeyValue) -> Order:
     """The order of an entry, whether it waits or is set apart."""
     decode = decode_entry if entry.key.startswith(_ORDERS) else decode_quarantined
     return decode(entry.value)
+
+
+def _readable(values: Iterable[KeyValue]) -> Iterator[Order]:
+    for value in values:
+        with contextlib.suppress(EntryTooNew, EntryBroken):  # drainers say so
+            yield decode_entry(value.value)
 
 
 def _inner(result: object) -> TxnResult:

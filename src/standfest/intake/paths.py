@@ -1,18 +1,18 @@
 """Which path an order takes: decided purely; `Intake` acts.
 
-Invariant kept here: nobody goes back to the direct path while the database does not answer, or while orders wait that
-were accepted more than BACKLOG_AGE_MAX_S ago (save where the drainers stand still or the journal cannot be used).
+Invariant kept here: nobody goes back to the direct path while the database does not answer, and nobody is on it, gone
+back or never gone away, once a look showed that orders may wait which were accepted more than BACKLOG_AGE_MAX_S ago
+(save where the drainers stand still or the journal cannot be used).
 """
 
-import datetime
 from enum import Enum
 
 import msgspec
 
-from standfest.intake.journal import Backlog
-
 BACKLOG_AGE_MAX_S = 1.0
-"""Going back to the direct path, nobody overtakes an order that was accepted longer ago than this."""
+"""Nobody on the direct path overtakes an order that had waited longer than this when the journal was looked at last."""
+LOOK_DIRECT_S = 0.5
+"""On the direct path the journal is looked at so often: by so much longer may have waited who is overtaken."""
 DRAINERS_STUCK_S = 30.0
 """The database answers for so long and the backlog does not get younger: taking orders goes before their order."""
 LOOK_S, LOOK_MAX_S = 0.1, 1.0
@@ -34,24 +34,27 @@ class Sight(msgspec.Struct, frozen=True):
     """The database has answered probes for so many seconds on end; None: it does not answer."""
     rest_s: float
     """It has to answer for so long before it is trusted."""
-    backlog: Backlog | None
-    """None: the journal does not tell."""
+    backlog_age_s: float | None
+    """The oldest order in the journal has waited for so many seconds at most; None: the journal does not tell."""
     journal_full: bool
-    now: datetime.datetime
-    """UTC."""
 
 
 def next_path(sight: Sight) -> Path:
     """Where to go on from the journal path."""
     if sight.answering_s is None or sight.answering_s < sight.rest_s:
         return Path.JOURNAL
-    if sight.backlog is None or sight.journal_full or sight.answering_s >= DRAINERS_STUCK_S:
+    if sight.answering_s >= DRAINERS_STUCK_S:
         return Path.DIRECT
-    return Path.DIRECT if sight.backlog.age_s(sight.now) < BACKLOG_AGE_MAX_S else Path.JOURNAL
+    return Path.JOURNAL if is_old(sight.backlog_age_s, journal_full=sight.journal_full) else Path.DIRECT
+
+
+def is_old(backlog_age_s: float | None, *, journal_full: bool) -> bool:
+    """Whether orders that wait must not be overtaken any more: new ones go behind them, if the journal takes them."""
+    return backlog_age_s is not None and not journal_full and backlog_age_s >= BACKLOG_AGE_MAX_S
 
 
 def look_again_s(sight: Sight) -> float:
     """Seconds until it is worth while to look again."""
-    if sight.answering_s is None or sight.backlog is None:
+    if sight.answering_s is None or sight.backlog_age_s is None:
         return LOOK_S
-    return min(max(LOOK_S, sight.backlog.age_s(sight.now) / _LOOKS_AN_AGE), LOOK_MAX_S)
+    return min(max(LOOK_S, sight.backlog_age_s / _LOOKS_AN_AGE), LOOK_MAX_S)

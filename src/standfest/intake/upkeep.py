@@ -2,8 +2,9 @@
 
 A loop in each worker. One of them works at a time (`Turn`), the others look on; that only saves work, and nothing here
 needs a lock to be safe. To forget history again, to move a leader that has moved and to disarm what is disarmed change
-nothing; and before a member is defragmented, each has just answered a read through the quorum. Two workers that
-defragmented two members at the same moment would cost the journal its quorum until the first is done, and no order.
+nothing; and before a member is defragmented, each has just answered a read through the quorum, save a member that is
+away from a journal that is full. Two workers that defragmented two members at the same moment would cost the journal
+its quorum until the first is done, and no order.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ INTERVAL_S = 5.0
 STATUS_S = 2.0
 STEP_S = 5.0
 DEFRAGMENT_S = 60.0
-REST_S = 15.0
-"""How long a member is left in peace after a defragmentation, done or failed."""
+REST_S, REST_ALONE_S = 15.0, 60.0
+"""How long a member is left in peace after a defragmentation, done or failed; and where the quorum needs it."""
 
 Kind = Literal["compact", "move_leader", "defragment", "disarm"]
 
@@ -190,9 +191,10 @@ class JournalUpkeep:
                 await self._maintenance.move_leader(leader.address, to.member_id, STEP_S)
                 _log.info("journal_leader_moved", leader=leader.address, to=to.address, why=why)
             case Defragment(member):
-                self._rests_until[member.address] = time.monotonic() + DEFRAGMENT_S + REST_S
+                rest_s = REST_S if self.health.healthy == len(self.health.members) else REST_ALONE_S
+                self._rests_until[member.address] = time.monotonic() + DEFRAGMENT_S + rest_s
                 await self._maintenance.defragment(member.address, DEFRAGMENT_S)
-                self._rests_until[member.address] = time.monotonic() + REST_S
+                self._rests_until[member.address] = time.monotonic() + rest_s
                 _log.info("journal_defragmented", member=member.address, size_bytes_before=member.db_size_bytes)
             case Disarm(address, alarm):
                 await self._maintenance.disarm(address, alarm, STEP_S)

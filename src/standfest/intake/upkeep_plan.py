@@ -3,12 +3,17 @@
 An order leaves history behind when it is drained, and free pages when history is forgotten; the quota counts both. So
 history is forgotten often (compaction, which disturbs nobody) and files are written anew where most of one is free
 (defragmentation, during which a member serves nothing).
+
+No member is disturbed while another one is away, with one exception: a journal that is too full to accept anything has
+nothing to lose by it, and with a member that is away for good it would stay full for ever. Then, too, only one is
+written anew at a time, and only while a quorum is healthy. For these seconds there may be no quorum: what waits stays
+where it is, on disk of two members, and a question that is asked meanwhile is answered later or not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from standfest.clients.etcd_maintenance import NO_SPACE, Alarm, MemberStatus
 
@@ -30,6 +35,8 @@ class Limits:
     """… and those of which no more is free; unless there is an alarm for space."""
     disarm_share: float = 0.8
     """Of the quota; an alarm is taken back where every file is smaller."""
+    size_max_bytes: int | None = None
+    """With a larger file nothing is accepted; None where there is no such bound below the quota."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +99,22 @@ class Seen:
 
 
 def decide(seen: Seen, limits: Limits) -> list[Step]:
-    """The steps to take now, in this order: at most one of them disturbs a member, and only while all are healthy."""
+    """The steps to take now, in this order: at most one of them disturbs a member, and only while all are healthy, or
+    nothing is accepted anyway.
+    """
     steps: list[Step] = [*_compaction(seen, limits), *_disarming(seen, limits)]
-    if all(member.healthy for member in seen.members):
+    healthy = [member for member in seen.members if member.healthy]
+    if len(healthy) == len(seen.members):
         steps += (_off_the_primary(seen) or _defragmentation(seen, limits))[:1]
+    elif 2 * len(healthy) > len(seen.members) and accepts_nothing(healthy, limits):
+        steps += _defragmentation(replace(seen, members=healthy), limits)[:1]
     return steps
+
+
+def accepts_nothing(members: Sequence[MemberStatus], limits: Limits) -> bool:
+    """Whether the journal is too full for another order: an alarm for space, or a file beyond the bound."""
+    largest = max((member.db_size_bytes for member in members), default=0)
+    return bool(full(members)) or (limits.size_max_bytes is not None and largest >= limits.size_max_bytes)
 
 
 def full(members: Sequence[MemberStatus]) -> list[Alarm]:
@@ -168,6 +186,7 @@ def _leader(seen: Seen) -> MemberStatus | None:
 
 
 def _move(seen: Seen, leader: MemberStatus, why: str) -> list[Step]:
-    """To the follower that is furthest, never to the primary's node."""
-    able = [member for member in seen.members if member is not leader and member.host != seen.primary_host]
+    """To the follower that is furthest, never to the primary's node, unless no other is left."""
+    others = [member for member in seen.members if member is not leader]
+    able = [member for member in others if member.host != seen.primary_host] or (others if len(others) == 1 else [])
     return [MoveLeader(leader, max(able, key=lambda member: member.revision), why)] if able else []

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from standfest.cluster.journal import JournalView
-from standfest.cluster.observation import Entries
+from standfest.cluster.observation import Backlog, Entries
 from standfest.cluster.topology import Journal
 
 BACKLOG_AGE_MAX_S = 10.0
@@ -32,6 +32,11 @@ class JournalVerdict:
 def judge_journal(view: JournalView, limits: Journal) -> JournalVerdict:
     """The verdict on what was seen."""
     return JournalVerdict(view.backlog is not None, tuple(_reasons(view, limits)))
+
+
+def is_stuck(backlog: Backlog) -> bool:
+    """Whether orders wait for longer than they do where somebody drains them, or nobody knows for how long."""
+    return backlog.oldest_age_s is None or backlog.oldest_age_s > BACKLOG_AGE_MAX_S
 
 
 def entry_reasons(entries: Entries) -> Iterator[str]:

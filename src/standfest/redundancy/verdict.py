@@ -15,7 +15,7 @@ from standfest.redundancy.gaps import (
     journal_gaps_without,
     rival_leaders,
 )
-from standfest.redundancy.journal_verdict import entry_reasons
+from standfest.redundancy.journal_verdict import entry_reasons, is_stuck
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class Verdict:
     up: bool
     """Orders are accepted, into the database or into the journal."""
     can_lose_a_node: bool
-    """Orders would still be accepted, both ways, after the loss of any one node, whichever it is."""
+    """Orders would still be accepted, both ways, after the loss of any one node, whichever it is; and those that the
+    journal has accepted go on to the database.
+    """
     reasons: tuple[str, ...]
     """Why it is not all well; empty where it is."""
     warnings: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ def decide(seen: Observation) -> Verdict:
     reasons += [*_service_reasons(seen), *protection_gaps, *loss_gaps, *_order_reasons(seen)]
     endings = [(f"{ending_words(each)}; renew it with ./standfest up", urgent) for each, urgent in ending(seen)]
     reasons += [words for words, urgent in endings if urgent]
-    safe = up and not (database or journal or loss_gaps or protection_gaps)
+    safe = up and not (database or journal or loss_gaps or protection_gaps or _drain_stands(seen))
     return Verdict(
         up=up,
         can_lose_a_node=safe and _all_supervised(seen),
@@ -126,6 +128,11 @@ def _protection_gaps(seen: Observation) -> Iterator[str]:
     if seen.paused:
         yield "Patroni is paused: nobody takes over by itself"
     yield from rival_leaders(seen)
+
+
+def _drain_stands(seen: Observation) -> bool:
+    """Whether accepted orders wait in the journal for so long that nobody seems to drain them."""
+    return seen.entries is not None and is_stuck(seen.entries.backlog)
 
 
 def _order_reasons(seen: Observation) -> Iterator[str]:

@@ -12,7 +12,7 @@ from standfest.sales.bounds import count_within
 from standfest.sales.store import Changed, write_changes
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.errors import TryAgain, concerns_the_database
 from standfest.storage.orders import read_orders
 from standfest.storage.statements import statement
 from standfest.telemetry.failures import facts_of
@@ -66,9 +66,9 @@ async def confirm_backorders(database: Database, orders_max: int = ORDERS_MAX) -
     failed = 0
     try:
         supplied = await _confirm(database, waiting)
-    except (DatabaseUnavailable, OutcomeUnknown):
-        raise
     except DEFECTS as error:
+        if _is_for_later(error):
+            raise
         _log.error("backorders_not_confirmed_together", orders=len(waiting.order_refs), **facts_of(error))
         supplied, failed = await _confirm_each(database, waiting)
     confirmed = sum(1 for each in supplied if each.order.status == "confirmed")
@@ -87,12 +87,17 @@ async def _confirm_each(database: Database, waiting: _Waiting) -> tuple[list[Sup
     for order_ref in waiting.order_refs:
         try:
             supplied += await _confirm(database, _Waiting(waiting.products, [order_ref]))
-        except (DatabaseUnavailable, OutcomeUnknown):
-            raise
         except DEFECTS as error:
+            if _is_for_later(error):
+                raise
             failed += 1
             _log.error("backorder_not_confirmed", order_ref=order_ref, **facts_of(error))
     return supplied, failed
+
+
+def _is_for_later(error: Exception) -> bool:
+    """Whether it says something about the database, or asks to be tried again; else it may be one order's own."""
+    return concerns_the_database(error) or isinstance(error, TryAgain)
 
 
 async def _find_waiting(connection: Connection, orders_max: int) -> _Waiting:
@@ -114,7 +119,7 @@ async def _find_waiting(connection: Connection, orders_max: int) -> _Waiting:
 async def _supply(connection: Connection, waiting: _Waiting) -> list[Supplied]:
     cursor = await connection.execute(statement("sales/lock_waiting_orders"), {"order_ref": waiting.order_refs})
     order_ids = [order_id for (order_id,) in await cursor.fetchall()]
-    cursor = await connection.execute(statement("intake/lock_stock"), {"product_id": waiting.products})
+    cursor = await connection.execute(statement("sales/lock_stock"), {"product_id": waiting.products})
     available: dict[int, int] = dict(await cursor.fetchall())
     orders = await read_orders(connection, order_ids)
     supplied = supply([orders[order_id] for order_id in order_ids], available)

@@ -31,6 +31,9 @@ class Changed(msgspec.Struct, frozen=True):
 async def write_changes(connection: Connection, changed: Sequence[Changed]) -> None:
     """Writes changed orders in the caller's transaction, which has locked them; then locks and moves their stock.
 
+    Where an order waits for more or less than before, its stock is locked before its lines are written: the line's
+    trigger writes there.
+
     Raises:
         VersionsBroken: an order is not at the version it was read at.
     """
@@ -42,10 +45,18 @@ async def write_changes(connection: Connection, changed: Sequence[Changed]) -> N
     cursor = await connection.execute(statement("sales/update_orders"), _order_columns(changed))
     if len(await cursor.fetchall()) != len(changed):
         raise VersionsBroken("an order that was locked has another version than was read: see `standfest doctor`")
+    await _lock_stock(connection, changed)
     await connection.execute(statement("sales/update_lines"), _line_columns(changed))
     events = [_event(change, chain_hashes[change.after.order_id]) for change in changed]
     await connection.execute(statement("sales/append_events"), {"order_id": order_ids} | _event_columns(events))
     await _move_stock(connection, changed)
+
+
+async def _lock_stock(connection: Connection, changed: Sequence[Changed]) -> None:
+    pairs = [pair for change in changed for pair in _changed_lines(change)]
+    if any(old.backordered != new.backordered for old, new in pairs):
+        products = sorted({new.product_id for _, new in pairs})
+        await connection.execute(statement("sales/lock_stock"), {"product_id": products})
 
 
 async def _move_stock(connection: Connection, changed: Sequence[Changed]) -> None:
@@ -55,7 +66,7 @@ async def _move_stock(connection: Connection, changed: Sequence[Changed]) -> Non
             moved[new.product_id] += new.reserved - old.reserved
     products = sorted(product_id for product_id, steps in moved.items() if steps)
     if products:
-        await connection.execute(statement("intake/lock_stock"), {"product_id": products})
+        await connection.execute(statement("sales/lock_stock"), {"product_id": products})
         values = {"product_id": products, "quantity": [moved[product_id] for product_id in products]}
         await connection.execute(statement("sales/move_stock"), values)
 

@@ -15,7 +15,14 @@ from standfest.errors import StandfestError
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
-from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown, PoolBusy, TryAgain
+from standfest.storage.errors import (
+    DatabaseUnavailable,
+    NoStandby,
+    OutcomeUnknown,
+    PoolBusy,
+    StatementFailed,
+    TryAgain,
+)
 from standfest.storage.exchange import Step
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.proof import PATIENCE_MAX_S, Prover, Reign
@@ -151,7 +158,9 @@ class Database:
 
         Raises:
             DatabaseUnavailable: no connection, or it failed before a commit was sent.
+            TryAgain, StatementFailed: the same, and it says nothing about the database as a whole.
             OutcomeUnknown: as raised by `commit` in the block.
+            psycopg.Error: what was sent is wrong (SQLSTATE classes 21, 22, 23, 44, 54), or could not be encoded.
         """
         patience_s = deadline.remaining_s if silence_max_s is None else min(silence_max_s, deadline.remaining_s)
         connection = await self._take(Deadline.after(patience_s))
@@ -192,8 +201,8 @@ class Database:
                     self._finder.suspect(connection.host)
                 raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
             if error.sqlstate and not error.sqlstate.startswith(_OF_THE_DATA):
-                _log.error("database_failed", sqlstate=error.sqlstate, error=_first_line(error))
-                raise DatabaseUnavailable(f"the database failed: {_first_line(error)}") from error
+                _log.error("statement_failed", sqlstate=error.sqlstate, error=_first_line(error))
+                raise StatementFailed(f"the database failed: {_first_line(error)}", error.sqlstate) from error
             raise
         except (OutcomeUnknown, NoStandby):
             self._lose(connection, taken_at)

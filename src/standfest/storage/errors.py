@@ -15,6 +15,17 @@ class TryAgain(DatabaseUnavailable):
     """The work was rolled back for the sake of another, or waited too long for a lock; the database itself is well."""
 
 
+class StatementFailed(DatabaseUnavailable):
+    """A statement failed by itself and was rolled back; whether another one fares better is not known.
+
+    Whatever PostgreSQL does not say of itself as a whole: a damaged page, a missing column, a constraint, a defect.
+    """
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
 class NoStandby(DatabaseUnavailable):
     """A commit on this node would be on one node only, or answered by nobody: perhaps it is the primary no more."""
 
@@ -25,3 +36,10 @@ class TooManyConnections(DatabaseUnavailable):
 
 class OutcomeUnknown(StandfestError):
     """A commit was sent and no durable yes came back: it may or may not have happened."""
+
+
+def concerns_the_database(error: BaseException) -> bool:
+    """Whether a failure says something about the database as a whole, and not only about what was asked of it."""
+    if isinstance(error, (TryAgain, StatementFailed)):
+        return False
+    return isinstance(error, (DatabaseUnavailable, OutcomeUnknown))

@@ -9,7 +9,6 @@ from uuid import UUID
 from standfest.clients.etcd_kv import EtcdError
 from standfest.domain.orders import Order
 from standfest.intake.entries import EntryBroken, EntryTooNew
-from standfest.intake.paths import Path
 from standfest.interfaces.api.services import Services
 from standfest.storage.errors import DatabaseUnavailable
 
@@ -33,5 +32,5 @@ def require_database(services: Services) -> None:
     Raises:
         DatabaseUnavailable: new orders go to the journal; nothing was tried.
     """
-    if services.intake.path is not Path.DIRECT:
+    if services.intake.database_away:
         raise DatabaseUnavailable("the database is away; new orders are accepted by the journal")

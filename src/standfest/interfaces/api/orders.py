@@ -18,7 +18,6 @@ from standfest.intake.decisions import remembered
 from standfest.intake.direct import Placement, read_placements
 from standfest.intake.entries import ENTRY_BYTES_MAX, fits
 from standfest.intake.errors import IntakeOutcomeUnknown
-from standfest.intake.paths import Path
 from standfest.intake.receipts import Receipt, SignedReceipt, receipt_of
 from standfest.interfaces.api.answers import (
     EventsAnswer,
@@ -88,8 +87,9 @@ READ_CACHE = {"Cache-Control": "private, no-cache"}
                 headers=(LOCATION_HEADER, ETAG_HEADER),
             ),
             202: Content(
-                "Accepted: durable on two nodes, while the database is away. What is in stock is decided when it is"
-                " back; read the order, or repeat the request, to see what became of it",
+                "Accepted: durable on two nodes, while the database is away, or behind others that were accepted and"
+                " wait. What is in stock is decided when its turn comes; read the order, or repeat the request, to see"
+                " what became of it",
                 OrderAnswer,
                 headers=(LOCATION_HEADER, ETAG_HEADER),
             ),
@@ -274,7 +274,7 @@ async def _visible(request: ApiRequest) -> tuple[Order, _Events]:
     services = services_of(scope)
     found: tuple[Order, _Events] | None = None
     unavailable: DatabaseUnavailable | None = None
-    if services.intake.path is Path.DIRECT:
+    if not services.intake.database_away:
         try:
             found = await look()
         except DatabaseUnavailable as error:

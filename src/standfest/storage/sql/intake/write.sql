@@ -1,7 +1,9 @@
 -- What is written of the orders in `claimed`, which the statement begins with: lines, stock, events, changes. Orders that
 -- are not in it are left alone, whatever is given for them. Stock rows are locked in ascending product_id by everybody,
 -- after all orders are claimed (what is demanded of a product is known only then); a row is taken from only where enough
--- is free. Where demanded and taken differ, something was short, and nothing of it may be committed.
+-- is free beside what orders wait for and what is held for orders that were accepted earlier (`held_…`). Where demanded
+-- and taken differ, something was short, and nothing of it may be committed. `scarce` are products of which less is left
+-- than so many lines (`scarce_lines`) as the largest one here would take.
 , new_line AS MATERIALIZED (
     SELECT
         claimed.id AS order_ref,
@@ -30,19 +32,29 @@ written_line AS (
     FROM new_line
 ),
 
-demand AS MATERIALIZED (
+held AS MATERIALIZED (
     SELECT
         product_id,
-        sum(reserved)::bigint AS quantity
+        quantity
+    FROM unnest(%(held_product_id)s::bigint [], %(held_quantity)s::bigint []) AS earlier (product_id, quantity)
+),
+
+demand AS MATERIALIZED (
+    SELECT
+        new_line.product_id,
+        sum(new_line.reserved)::bigint AS quantity,
+        max(new_line.reserved) AS largest
     FROM new_line
-    WHERE reserved > 0
-    GROUP BY product_id
+    WHERE new_line.reserved > 0
+    GROUP BY new_line.product_id
 ),
 
 locked AS MATERIALIZED (
     SELECT
         stock.product_id,
-        demand.quantity
+        demand.quantity,
+        demand.largest,
+        coalesce((SELECT held.quantity FROM held WHERE held.product_id = demand.product_id), 0) AS held
     FROM demand
     INNER JOIN stock ON demand.product_id = stock.product_id
     ORDER BY stock.product_id
@@ -53,8 +65,12 @@ taken AS (
     UPDATE stock
     SET reserved = stock.reserved + locked.quantity, version = stock.version + 1
     FROM locked
-    WHERE stock.product_id = locked.product_id AND stock.on_hand - stock.reserved >= locked.quantity
-    RETURNING stock.product_id
+    WHERE
+        stock.product_id = locked.product_id
+        AND stock.on_hand - stock.reserved - stock.backordered >= locked.quantity + locked.held
+    RETURNING
+        stock.on_hand - stock.reserved - stock.backordered - locked.held
+        < locked.largest::numeric * (%(scarce_lines)s::bigint [])[1] AS scarce
 ),
 
 event AS MATERIALIZED (
@@ -86,4 +102,5 @@ written_change AS (
 SELECT
     (SELECT count(*) FROM claimed) AS claimed,
     (SELECT count(*) FROM demand) AS demanded,
-    (SELECT count(*) FROM taken) AS taken
+    (SELECT count(*) FROM taken) AS taken,
+    (SELECT count(*) FROM taken WHERE scarce) AS scarce
