@@ -28,6 +28,8 @@ def test_a_standby_says_that_it_is_too_far_behind(tmp_path: Path) -> None:
     "line",
     [
         '{"level":"fatal","msg":"discovery failed","error":"walpb: crc mismatch"}',
+        '{"level":"fatal","msg":"discovery failed","error":"proto: Record: illegal tag 0 (wire type 2)"}',
+        '{"level":"fatal","msg":"discovery failed","error":"wal: max entry size limit exceeded"}',
         '{"level":"panic","msg":"failed to open database","error":"invalid database"}',
         "panic: freepages: failed to get all reachable pages (page 88: multiple references)",
         "panic: tocommit(308) is out of range [lastIndex(102)]. Was the raft log corrupted, truncated, or lost?",

@@ -22,7 +22,8 @@ _DIED = re.compile(r'^\{"level":"(?:fatal|panic)"|^panic:|^unexpected fault addr
 """How etcd's last words begin; what it says else, of a broken connection too, is no reason to end."""
 
 _DAMAGED = re.compile(
-    r"crc mismatch|checksum error|invalid database|version mismatch|corrupt|unexpected EOF|file size too small|"
+    r'"error":"(?:proto|wal|walpb|snap|snappb|raft|bolt|mvcc): |crc mismatch|checksum error|invalid database|corrupt|'
+    r"version mismatch|unexpected EOF|file size too small|"
     r"failed to (?:recover|read|open) (?:\w+ )*(?:WAL|snapshot|snap|backend|database|db)|"
     r"^panic:|^unexpected fault|fault$",
     re.IGNORECASE,
