@@ -71,6 +71,13 @@ class _Listener(msgspec.Struct, forbid_unknown_fields=True):
         return Host(address, int(port))
 
 
+class _Audit(_Listener, forbid_unknown_fields=True):
+    writers: list[str] = []
+    """Addresses of this node's API processes, which say how many receipts they gave."""
+    peers: list[str] = []
+    """Addresses of the other nodes' audits."""
+
+
 class _Database(msgspec.Struct, forbid_unknown_fields=True):
     hosts: list[str]
     name: str
@@ -113,7 +120,7 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     service: str
     journal: _Journal
     catalogue: _Catalogue
-    audit: _Listener
+    audit: _Audit
     failpoints: _FailPoints
 
     @classmethod
@@ -216,6 +223,8 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
             journal_state=lambda: _journal_state(journal, synthetic),
             keep_receipt=receipts.append,
+            note_unanswered=receipts.note_unanswered,
+            receipts_statement=receipts.statement,
             collectors=(IntakeFigures(intake, synthetic), ReceiptFigures(receipts)),
         )
         size = watch_size(journal, maintenance, configuration.journal.members[0])
