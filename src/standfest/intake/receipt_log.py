@@ -336,15 +336,14 @@ class _RotatedFile:
         if self._directory_is_full():
             return True
         self._look_for_disturbance()
-        if self._size + sum(len(line_of(at, receipt, self._lines)) + 4 for at, receipt in batch) > (
-            self._limits.file_bytes_max
-        ):
+        data = _lines(batch, self._lines + 1)
+        if self._descriptor is not None and self._size + len(data) > self._limits.file_bytes_max:
             self.close()
         try:
             if self._descriptor is None:
+                data = _lines(batch, 1)
                 self._open()
-            numbered = enumerate(batch, self._lines + 1)
-            self._append(b"".join(line_of(at, receipt, seq) for seq, (at, receipt) in numbered))
+            self._append(data)
         except OSError:
             if self._size:
                 self.close()
@@ -438,6 +437,11 @@ class _RotatedFile:
         return self._full
 
 
+def _lines(batch: Sequence[tuple[float, Receipt]], first: int) -> bytes:
+    """Receipts as lines of a file, numbered from `first` on."""
+    return b"".join(line_of(at, receipt, seq) for seq, (at, receipt) in enumerate(batch, first))
+
+
 def _disturbance(path: Path, descriptor: int, size: int) -> str | None:
     """What somebody else did to an open file, in words; None where nothing."""
     held = os.fstat(descriptor)
@@ -458,7 +462,7 @@ def directory_bytes(directory: Path) -> int:
     """What all receipt files in a directory take; 0 where it is missing."""
     size = 0
     for path in receipt_files(directory):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # who reads or writes the file says what is wrong with it
             size += path.stat().st_size
     return size
 

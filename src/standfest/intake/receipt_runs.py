@@ -62,10 +62,15 @@ def boot_id() -> str:
 
 
 class RunFile:
-    """The run file that a process writes. Used by one thread at a time."""
+    """The run file that a process writes. Used by one thread at a time.
+
+    It remembers its lines, of which there are as many as orders without an answer, to write them again where somebody
+    took the file away.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written: list[bytes] = []
         self._descriptor: int | None = None
 
     def is_gone(self) -> bool:
@@ -90,8 +95,12 @@ class RunFile:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._descriptor = os.open(self.path, flags, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            if self._written and not os.fstat(self._descriptor).st_size:
+                self._append(b"".join(self._written))  # somebody took it away
         if marks:
-            self._append(b"".join(_line_of(mark) for mark in marks))
+            lines = [_line_of(mark) for mark in marks]
+            self._append(b"".join(lines))
+            self._written += lines
         os.utime(self._descriptor)
 
     def _append(self, data: bytes) -> None:
