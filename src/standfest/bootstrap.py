@@ -51,6 +51,8 @@ JOURNAL_CONNECTIONS_MAX = 16
 JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
+AUDIT_ASKS_S = 1.5
+"""An audit waits so long for what API processes and other audits say."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
@@ -301,8 +303,19 @@ async def serve_audit(configuration: Configuration, stop: asyncio.Event) -> None
         stack.push_async_callback(pool.close)
         store, _ = await stack.enter_async_context(journal_etcd(configuration.journal))
         journal = JournalEntries(Journal(store, configuration.journal.size_max_bytes))
-        auditor = Auditor(configuration.node, configuration.receipts.directory, pool, journal)
+        timeout = aiohttp.ClientTimeout(total=AUDIT_ASKS_S)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=False))
+        auditor = Auditor(
+            configuration.node,
+            configuration.receipts.directory,
+            pool,
+            journal,
+            session=session,
+            writers=configuration.audit.writers,
+            peers=configuration.audit.peers,
+        )
         registry.register(AuditFigures(auditor.report))
         documents = {"/v1/audit": auditor.report}
-        await stack.enter_async_context(status_pages(registry, address.address, address.port, documents))
+        queries = {"/v1/audit/receipted": auditor.delta, "/v1/audit/explain": auditor.explanation}
+        await stack.enter_async_context(status_pages(registry, address.address, address.port, documents, queries))
         await auditor.run(stop)
