@@ -60,9 +60,9 @@ SEALS_S = 10.0
 """Seals of other nodes are taken over so often."""
 PEERS_S = 4.0
 """Audits without the duty ask each other so often."""
-WATCH_PAUSES, WATCH_REST_S = 20.0, 3.0
-"""Watching the newest orders rests so many times as long as a look takes: 5 % of one core at most, which the database
-computes. Two passes are WATCH_REST_S apart at least."""
+WATCH_REST_S = 3.0
+"""Two passes over the newest orders are so far apart at least; each look rests PASS_PAUSES times as long as it takes:
+the database computes for it on 2.5 % of one core at most."""
 BOOKS_REST_S = 3.0
 """Two looks at stock and feed are so far apart at least; a look that takes long rests PASS_PAUSES times as long."""
 _STATE_S = 5.0
@@ -300,7 +300,7 @@ class Auditor:
             began = time.monotonic()
             last = await self._watch.step() if self._duty.held and await self._looks.database_there() else None
             rest_s = WATCH_REST_S if last or last is None else 0.0
-            await asyncio.sleep(max(WATCH_PAUSES * (time.monotonic() - began), rest_s))
+            await asyncio.sleep(max(PASS_PAUSES * (time.monotonic() - began), rest_s))
 
     async def _copy_seals(self) -> None:
         while True:
