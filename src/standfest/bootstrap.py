@@ -53,6 +53,8 @@ JOURNAL_CONNECTIONS_MAX = 16
 JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
+AUDIT_ASKS_S = 1.5
+"""An audit waits so long for what API processes and other audits say."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
@@ -71,6 +73,13 @@ class _Listener(msgspec.Struct, forbid_unknown_fields=True):
         """Address and port."""
         address, _, port = self.listen.rpartition(":")
         return Host(address, int(port))
+
+
+class _Audit(_Listener, forbid_unknown_fields=True):
+    writers: list[str] = []
+    """Addresses of this node's API processes, which say how many receipts they gave."""
+    peers: list[str] = []
+    """Addresses of the other nodes' audits."""
 
 
 class _Database(msgspec.Struct, forbid_unknown_fields=True):
@@ -115,7 +124,7 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     service: str
     journal: _Journal
     catalogue: _Catalogue
-    audit: _Listener
+    audit: _Audit
     failpoints: _FailPoints
 
     @classmethod
@@ -218,6 +227,8 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
             journal_state=lambda: _journal_state(journal, synthetic),
             keep_receipt=receipts.append,
+            note_unanswered=receipts.note_unanswered,
+            receipts_statement=receipts.statement,
             collectors=(IntakeFigures(intake, synthetic), ReceiptFigures(receipts)),
         )
         size = watch_size(journal, maintenance)
@@ -297,8 +308,19 @@ async def serve_audit(configuration: Configuration, stop: asyncio.Event) -> None
         stack.push_async_callback(pool.close)
         store, _ = await stack.enter_async_context(journal_etcd(configuration.journal))
         journal = JournalEntries(Journal(store, configuration.journal.size_max_bytes))
-        auditor = Auditor(configuration.node, configuration.receipts.directory, pool, journal)
+        timeout = aiohttp.ClientTimeout(total=AUDIT_ASKS_S)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=False))
+        auditor = Auditor(
+            configuration.node,
+            configuration.receipts.directory,
+            pool,
+            journal,
+            session=session,
+            writers=configuration.audit.writers,
+            peers=configuration.audit.peers,
+        )
         registry.register(AuditFigures(auditor.report))
         documents = {"/v1/audit": auditor.report}
-        await stack.enter_async_context(status_pages(registry, address.address, address.port, documents))
+        queries = {"/v1/audit/receipted": auditor.delta, "/v1/audit/explain": auditor.explanation}
+        await stack.enter_async_context(status_pages(registry, address.address, address.port, documents, queries))
         await auditor.run(stop)

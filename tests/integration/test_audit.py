@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 
+from standfest.catalogue.stock import Count, put_many
 from standfest.domain.cancellation import CancelRequest, LineWish
 from standfest.intake.audit.auditor import Auditor
 from standfest.intake.audit.report import Report
@@ -178,9 +179,8 @@ async def test_lawful_changes_are_no_damage(database: TestDatabase, tmp_path: Pa
         await write_receipts(tmp_path, [receipt_for(placement) for placement in placements])
         async with running_auditor(tmp_path, pool.beside(2)) as auditor:
             await until(auditor, lambda report: report.found == 3, "all found")
-            query_stock = "UPDATE stock SET on_hand = 4 WHERE product_id = "
-            with database.cluster.admin(database.name) as connection:
-                connection.execute(f"{query_stock}{late.id}".encode())
+            async with pool.write(10) as counting:
+                await put_many(counting, [Count("late", "4")], datetime.datetime.now(datetime.UTC))
             await confirm_backorders(pool, 10)
             await _cancel(pool, placements[2], CancelRequest(lines=(LineWish(2, "1"),)))
             await _cancel(pool, placements[1], CancelRequest(lines=(LineWish(1, "3"),)))

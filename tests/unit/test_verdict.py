@@ -438,6 +438,25 @@ def test_orders_that_are_set_apart_are_a_reason_and_hold_up_nothing() -> None:
     assert verdict.reasons == ("2 orders are set apart: a person has to look at them; see ./standfest journal",)
 
 
+def test_what_the_audit_could_not_look_at_is_a_reason() -> None:
+    """Faults of stock, of receipts, and of the audit's own sight are said; the last one accuses no order."""
+    well = seen()
+    for findings, words, fault in (
+        ({"stock": 2, "unreceipted": 1}, "2 faults in stock, 1 orders without a receipt", "is not what is stored"),
+        ({"behind": 1}, "1 things not looked at for too long", "cannot say that all is well"),
+    ):
+        audits = [
+            replace(each, findings=findings) if each.kind is Kind.AUDIT else each for each in well.nodes[0].services
+        ]
+        observation = replace(well, nodes=(replace(well.nodes[0], services=tuple(audits)), *well.nodes[1:]))
+        verdict = decide(observation)
+        assert verdict.reasons == (f"n1/audit finds {words}; see ./standfest audit",)
+        assert verdict.exit_code == 1
+        [finding] = diagnose(observation)
+        assert fault in finding.fault
+        assert words in finding.fault
+
+
 def test_a_cluster_that_is_down_is_one_finding() -> None:
     """Where nothing runs the doctor says that once, and how to start."""
     first = diagnose(seen(DOWN))[0]

@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import msgspec
@@ -17,12 +20,15 @@ from standfest.cli.output import as_json, print_json
 from standfest.clients.asking import UnreachableError
 from standfest.cluster.handle import Cluster
 from standfest.cluster.inventory import Kind, Service, services_of
+from standfest.intake.audit.books import Books
 from standfest.intake.audit.entries import JournalEntries
+from standfest.intake.audit.faults import Fault, Faults
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.report import FindingReport, Report
 from standfest.intake.audit.sums import Sums, add_up
 from standfest.intake.audit.whole import Advance, CannotLook, WholePass, extent, whole_pass
 from standfest.intake.journal import Journal
+from standfest.storage.database import Database
 from standfest.telemetry.logs import configure_logs
 
 _FINDINGS_SHOWN = 20
@@ -34,16 +40,17 @@ _FINDINGS_SHOWN = 20
 def audit(full: bool, as_json: bool) -> None:
     """Is everything there that was acknowledged, once, and as it was agreed?
 
-    Asks the audit of every node, which looks all the time; with --full this command looks itself. Exit code 0 all
-    well, 1 something is missing, doubled, altered or unknown, 2 could not look.
+    Asks the audit of every node, which looks all the time; with --full this command looks itself, and asks them
+    as well. Exit code 0 all well, 1 something is missing, doubled, altered, otherwise wrong, or was not looked at,
+    2 could not look at all.
     """
     if full:
         configure_logs(logging.CRITICAL)  # what is found is the answer
         found = asyncio.run(_look_at_all())
-        _tell(msgspec.to_builtins(found) | {"ok": found.well}, found.findings, as_json)
+        _tell(msgspec.to_builtins(found) | {"ok": found.well}, found.findings, found.faults, as_json)
         raise SystemExit(0 if found.well else 1)
     sums = asyncio.run(_ask_all())
-    _tell(msgspec.to_builtins(sums) | {"ok": sums.well}, sums.findings, as_json)
+    _tell(msgspec.to_builtins(sums) | {"ok": sums.well}, sums.findings, sums.faults, as_json)
     raise SystemExit(0 if sums.well else 1)
 
 
@@ -79,14 +86,31 @@ async def _look_at_all() -> WholePass:
     directories = {node.name: home.node(node.name).receipts for node in topology.nodes}
     configuration = bootstrap.Configuration.from_file(home.node(topology.nodes[0].name).config / "audit.toml")
     pool = bootstrap.database(configuration).beside(connections_max=1)
+    books = pool.beside(connections_max=1)
     try:
         async with bootstrap.journal_etcd(configuration.journal) as (store, _):
             looks = Looks(pool, JournalEntries(Journal(store, configuration.journal.size_max_bytes)))
             sizes = await extent(directories, looks)
             with _progress(*sizes) as advance:
-                return await whole_pass(directories, looks, advance)
+                found = await whole_pass(directories, looks, advance)
+        faults = await _look_at_books(books)
     finally:
         await pool.close()
+        await books.close()
+    try:
+        faults += (await _ask_all()).faults
+    except CannotLook as error:
+        faults.append(Fault("behind", "audits", str(error), time.time()))
+    return msgspec.structs.replace(found, faults=faults)
+
+
+async def _look_at_books(pool: Database) -> list[Fault]:
+    """What is wrong with stock and feed now; what the running audits remember of them they say themselves."""
+    faults = Faults()
+    with tempfile.TemporaryDirectory() as nothing_before:
+        if not await Books(Path(nothing_before), pool, faults).look():
+            raise CannotLook("stock and feed cannot be read; see `standfest status`, then try again")
+    return faults.all()
 
 
 @contextmanager
@@ -99,16 +123,18 @@ def _progress(receipt_bytes: int, positions: int) -> Iterator[Advance]:
         yield lambda what, amount: bars.advance(tasks[what], amount)
 
 
-def _tell(figures: dict[str, object], findings: list[FindingReport], as_json: bool) -> None:
+def _tell(figures: dict[str, object], findings: list[FindingReport], faults: Sequence[Fault], as_json: bool) -> None:
     if as_json:
         print_json(figures)
         return
     for name, value in figures.items():
-        if name not in ("findings", "silent"):
+        if name not in ("findings", "silent", "faults", "fault_counts"):
             click.echo(f"{name.replace('_', ' '):<28}{_text(value)}")
     silent = figures.get("silent")
     for line in silent if isinstance(silent, list) else []:
         click.echo(f"no answer: {line}")
+    for fault in faults[:_FINDINGS_SHOWN]:
+        click.echo(f"{fault.kind.replace('_', ' ')}: {fault.subject}: {fault.detail}")
     for finding in findings[:_FINDINGS_SHOWN]:
         click.echo(f"{finding.kind}: order {finding.number} ({finding.order_id}): {finding.detail}")
 

@@ -59,7 +59,8 @@ class SeenService:
     alarm: str = ""
     """What a member of an etcd has raised until somebody disarms it, such as NOSPACE: it takes nothing more."""
     findings: Mapping[str, int] = field(default_factory=dict)
-    """What an audit that was asked for it finds wrong: orders by flaw, such as `missing`; without flaws it has not."""
+    """What an audit that was asked for it finds wrong: orders by flaw, such as `missing`, and other
+    faults by kind, such as `stock`; without those that it has not."""
     evidence: str = ""
     """What was asked and what came back, where the service is not as it should be."""
     mending: str = ""

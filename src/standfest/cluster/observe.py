@@ -47,7 +47,7 @@ class _Heard:
     dependencies: dict[str, dict[str, str]] = field(default_factory=dict)
     """API process to what it said of each thing that it needs."""
     findings: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Audit to how many orders it finds wrong, by flaw."""
+    """Audit to how many orders it finds wrong by flaw, and how many other faults by kind."""
 
 
 async def observe(cluster: Cluster, *, with_orders: bool = False) -> Observation:
@@ -172,20 +172,21 @@ async def _ask_health(asker: Asker, service: Service, heard: _Heard) -> None:
 
 
 class _Audited(msgspec.Struct, frozen=True):
-    """Of an audit's report, orders that are not as they were acknowledged."""
+    """Of an audit's report, orders that are not as they were acknowledged, and faults by kind."""
 
     missing: int
     doubled: int
     altered: int
     damaged: int
+    fault_counts: dict[str, int] = {}
 
 
 async def _ask_audit(asker: Asker, service: Service, heard: _Heard) -> None:
     """An audit that says nothing finds nothing; whether it runs is asked by itself."""
     audited = await _told(asker, service, "/v1/audit", _Audited)
     if audited is not None:
-        flaws = msgspec.structs.asdict(audited)
-        heard.findings[service.name] = {flaw: count for flaw, count in flaws.items() if count}
+        flaws = {flaw: count for flaw, count in msgspec.structs.asdict(audited).items() if flaw != "fault_counts"}
+        heard.findings[service.name] = {flaw: count for flaw, count in flaws.items() if count} | audited.fault_counts
 
 
 async def _told(asker: Asker, service: Service, path: str, kind: type[T]) -> T | None:

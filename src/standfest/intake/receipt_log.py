@@ -5,10 +5,16 @@ process writes one file at a time, and holds a lock on it (flock) for as long as
 
     {"crc32":<of the entry's bytes>,"entry":{"at":<seconds since 1970>,"receipt":{...}}}
 
-so that a line that was cut off by a crash is recognised. Nothing is lost silently: what could not be written is
-counted and logged. Files are synchronised when they are full, not at every write: a process that is killed loses
-what it queued within `FLUSH_S`, a machine that loses power some seconds more. The orders themselves do not depend
-on it.
+so that a line that was cut off by a crash is recognised. Each line carries its number in its file, so that a file that
+was shortened is recognised as well. Nothing is lost silently: what could not be written is counted and logged. Files
+are synchronised once a second: a process that is killed loses what it queued within `FLUSH_S`, a machine that loses
+power about a second more. The orders themselves do not depend on it.
+
+Before each write and once a second the process looks whether the path is still the file that it has open, and as long
+as it left it; where somebody removed, shortened or replaced the file it says so (`statement`) and opens the next one.
+
+Beside its receipts a process keeps a run file (`receipt_runs.py`): that it began, how many receipts each finished file
+holds, which orders it gave no definite answer to, and that it ended well.
 """
 
 import asyncio
@@ -23,10 +29,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 import structlog
 
+from standfest.intake.receipt_runs import RUN_SUFFIX, Mark, RunFile, began_mark
 from standfest.intake.receipts import Receipt
 from standfest.telemetry.failures import facts_of
 
@@ -36,6 +44,13 @@ BATCH = 500
 """Or as soon as so many receipts are queued."""
 _PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0  # after a write that failed, twice as long each time
 _DIRECTORY_LOOK_S = 5.0
+SYNC_S = 1.0
+"""Receipts are synchronised with the disk so often, and the open file is compared with its path."""
+FILES_STATED_MAX = 200
+"""Newest files that a process names in its statement."""
+_DISTURBANCES_STATED_MAX = 20
+UNANSWERED_MAX = 200_000
+"""Orders without a definite answer that a process notes; each further one is counted as a lost note."""
 _SUFFIX = ".jsonl"
 
 _log = structlog.get_logger(__name__)
@@ -48,6 +63,8 @@ class Entry(msgspec.Struct, frozen=True):
     at: float
     """When the receipt was given: seconds since 1970."""
     receipt: Receipt
+    seq: int | None = None
+    """Number of the line in its file, from 1; None in a line of the release before."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +79,42 @@ class Limits:
     """With as much in the directory, of all processes, nothing more is written: the audit is stuck."""
 
 
-def line_of(at: float, receipt: Receipt) -> bytes:
+class FileStatement(msgspec.Struct, frozen=True):
+    """One file of receipts as its writer remembers it."""
+
+    name: str
+    lines: int
+    """Receipts in it."""
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """What a process says of its receipts: the audit compares the files with it."""
+
+    service: str
+    run: str
+    """Name of the run: the stem of its files."""
+    given: int
+    """Receipts given to clients."""
+    written: int
+    """Receipts that are in a file."""
+    queued: int
+    lost: int
+    """Receipts and notes that are in no file and never will be."""
+    failing: str | None
+    """Why the last write failed; None where it did not."""
+    oldest_queued_at: float | None
+    """When the oldest receipt that is in no file yet was given, in seconds since 1970."""
+    files: list[FileStatement]
+    """The newest files, the open one last."""
+    disturbances: int
+    """How often somebody else removed, shortened or replaced the open file."""
+    disturbed: list[str]
+    """The last ones, in words."""
+
+
+def line_of(at: float, receipt: Receipt, seq: int | None = None) -> bytes:
     """A receipt as a line of a file."""
-    entry = _encode(Entry(at, receipt))
+    entry = _encode(Entry(at, receipt, seq))
     return b'{"crc32":%d,"entry":%b}\n' % (zlib.crc32(entry), entry)
 
 
@@ -79,12 +129,21 @@ class ReceiptLog:
             limits: see `Limits`.
         """
         started = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        self._file = _RotatedFile(directory, f"{service}-{started}", limits)
+        self._service = service
+        self._run = f"{service}-{started}"
+        self._file = _RotatedFile(directory, self._run, limits)
         self._limits = limits
         self._queue: deque[tuple[float, Receipt]] = deque()
+        self._notes: deque[Mark] = deque([began_mark(service)])
+        self._unanswered = 0
+        self._failing: str | None = None
+        self._writing_since: float | None = None
+        self._kept_at = float("-inf")
         self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._ending = asyncio.Event()
         self._lost_logged = 0
+        self.given = 0
+        """Receipts given to clients."""
         self.written = 0
         """Receipts that are in a file."""
         self.lost = 0
@@ -97,8 +156,15 @@ class ReceiptLog:
         """Receipts that wait to be written."""
         return len(self._queue)
 
+    @property
+    def _oldest_at(self) -> float | None:
+        if self._writing_since is not None:
+            return self._writing_since
+        return self._queue[0][0] if self._queue else None
+
     def append(self, receipt: Receipt) -> None:
         """Queues a receipt that was given to a client; never waits, never fails. From the event loop's thread only."""
+        self.given += 1
         if len(self._queue) >= self._limits.queued_max:
             self.lost += 1
             return
@@ -107,11 +173,40 @@ class ReceiptLog:
         if len(self._queue) >= BATCH:
             self._enough.set()
 
+    def note_unanswered(self, order_id: UUID) -> None:
+        """Notes an order whose client got no definite answer: it may be stored, and has no receipt. Never waits."""
+        if self._unanswered >= UNANSWERED_MAX:
+            self.lost += 1
+            return
+        self._unanswered += 1
+        self._notes.append(Mark(time.time(), "unanswered", order_id=order_id))
+        self._some.set()
+
+    def statement(self) -> Statement:
+        """What this process says of its receipts now."""
+        return Statement(
+            service=self._service,
+            run=self._run,
+            given=self.given,
+            written=self.written,
+            queued=len(self._queue),
+            lost=self.lost,
+            failing=self._failing,
+            oldest_queued_at=self._oldest_at,
+            files=[*self._file.finished][-FILES_STATED_MAX:] + self._file.open_files(),
+            disturbances=self._file.disturbances,
+            disturbed=list(self._file.disturbed),
+        )
+
     async def run(self) -> None:
         """Writes what is queued until `end` is called and nothing is left, or cannot be written."""
         pause_s = _PAUSE_S
+        await self._keep()
         while not self._ending.is_set():
-            await self._some.wait()
+            await _within(SYNC_S, self._some)
+            if not self._some.is_set():
+                await self._keep()
+                continue
             await _within(FLUSH_S, self._enough)
             if await self._flush():
                 pause_s = _PAUSE_S
@@ -124,6 +219,28 @@ class ReceiptLog:
         self._queue.clear()
         self._tell_lost()
         await asyncio.to_thread(self._file.close)
+        self._notes.append(Mark(time.time(), "ended", lines=self.written))
+        await self._keep()
+        await asyncio.to_thread(self._file.end)
+
+    async def _keep(self) -> None:
+        """Writes notes, synchronises, and looks whether the open file is still where it was."""
+        self._kept_at = time.monotonic()
+        notes = [self._notes.popleft() for _ in range(len(self._notes))]
+        try:
+            await asyncio.to_thread(self._file.keep, notes)
+        except OSError as error:
+            self._notes.extendleft(reversed(notes))
+            self._failing = str(facts_of(error)["error"])
+            _log.error("receipt_notes_not_written", notes=len(notes), **facts_of(error))
+            return
+        if not self._queue:
+            self._failing = None
+
+    def _not_written(self, error: OSError) -> None:
+        self.failures += 1
+        self._failing = str(facts_of(error)["error"])
+        _log.error("receipts_not_written", receipts=len(self._queue), **facts_of(error))
 
     def end(self) -> None:
         """Lets `run` return once all that is queued is written."""
@@ -135,19 +252,24 @@ class ReceiptLog:
         """Writes one batch; False where it could not be written, and is queued again."""
         self._enough.clear()
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), 4 * BATCH))]
+        self._writing_since = batch[0][0] if batch else None
         if len(self._queue) >= BATCH:
             self._enough.set()
         if not self._queue and not self._ending.is_set():
             self._some.clear()
         try:
-            full = await asyncio.to_thread(self._file.write, batch)
+            full = bool(batch) and await asyncio.to_thread(self._file.write, batch)
         except OSError as error:
-            self.failures += 1
-            _log.error("receipts_not_written", receipts=len(batch), **facts_of(error))
             self._queue.extendleft(reversed(batch))
+            self._not_written(error)
             self._some.set()
             self._tell_lost()
             return False
+        finally:
+            self._writing_since = None
+        self._failing = f"more than {self._limits.directory_bytes_max} bytes are kept already" if full else None
+        if self._notes or time.monotonic() - self._kept_at >= SYNC_S:
+            await self._keep()
         if full:
             self.lost += len(batch)
         else:
@@ -171,9 +293,38 @@ class _RotatedFile:
         self._numbers = count(1)
         self._path = directory
         self._descriptor: int | None = None
+        self._run = RunFile(directory / f"{stem}{RUN_SUFFIX}")
         self._size = 0
+        self._lines = 0
+        self._synced_at = float("-inf")
+        self._unsynced = False
         self._looked_at = float("-inf")
         self._full = False
+        self.finished: deque[FileStatement] = deque(maxlen=FILES_STATED_MAX)
+        """Files that grow no more."""
+        self.disturbances = 0
+        self.disturbed: deque[str] = deque(maxlen=_DISTURBANCES_STATED_MAX)
+
+    def open_files(self) -> list[FileStatement]:
+        """The file that is open, if there is one with receipts in it."""
+        return [] if self._descriptor is None or not self._lines else [FileStatement(self._path.name, self._lines)]
+
+    def keep(self, notes: Sequence[Mark]) -> None:
+        """Writes notes, synchronises, and looks whether the open file is still where it was.
+
+        Raises:
+            OSError: the notes are not written.
+        """
+        self._look_for_disturbance()
+        self._sync()
+        if self._run.is_gone():
+            self._say_disturbed(self._run.path.name, "was removed or replaced")
+            self._run.close()
+        self._run.write(notes)
+
+    def end(self) -> None:
+        """Lets go of the run file."""
+        self._run.close()
 
     def write(self, batch: Sequence[tuple[float, Receipt]]) -> bool:
         """Appends receipts; True where the directory is full, and nothing was written.
@@ -184,11 +335,13 @@ class _RotatedFile:
         """
         if self._directory_is_full():
             return True
-        data = b"".join(line_of(at, receipt) for at, receipt in batch)
-        if self._size + len(data) > self._limits.file_bytes_max:
+        self._look_for_disturbance()
+        data = _lines(batch, self._lines + 1)
+        if self._descriptor is not None and self._size + len(data) > self._limits.file_bytes_max:
             self.close()
         try:
             if self._descriptor is None:
+                data = _lines(batch, 1)
                 self._open()
             self._append(data)
         except OSError:
@@ -197,6 +350,8 @@ class _RotatedFile:
             else:
                 self._discard()
             raise
+        self._lines += len(batch)
+        self._sync()
         return False
 
     def close(self) -> None:
@@ -204,12 +359,42 @@ class _RotatedFile:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
+        finished = FileStatement(self._path.name, self._lines)
+        self.finished.append(finished)
         try:
             os.fdatasync(descriptor)
         except OSError as error:
             _log.error("receipts_not_synchronised", **facts_of(error))
         finally:
             os.close(descriptor)
+            self._size = self._lines = 0
+        with contextlib.suppress(OSError):  # the next note says that the run file cannot be written
+            self._run.write([Mark(time.time(), "closed", file=finished.name, lines=finished.lines)])
+
+    def _look_for_disturbance(self) -> None:
+        """Closes the open file where its path is another one by now, or it is shorter or longer than it was left."""
+        if self._descriptor is None:
+            return
+        disturbance = _disturbance(self._path, self._descriptor, self._size)
+        if disturbance is None:
+            return
+        self._say_disturbed(f"{self._path.name} with {self._lines} receipts", disturbance)
+        self.close()
+
+    def _say_disturbed(self, what: str, disturbance: str) -> None:
+        self.disturbances += 1
+        self.disturbed.append(f"{what} {disturbance}")
+        _log.error("receipts_disturbed", file=what, disturbance=disturbance)
+
+    def _sync(self) -> None:
+        now = time.monotonic()
+        if self._descriptor is None or not self._unsynced or now - self._synced_at < SYNC_S:
+            return
+        self._synced_at, self._unsynced = now, False
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            _log.error("receipts_not_synchronised", **facts_of(error))
 
     def _discard(self) -> None:
         """Removes the file that is open: a full disk shall not fill up with empty ones as well."""
@@ -228,13 +413,14 @@ class _RotatedFile:
         while rest:
             written = os.write(self._descriptor, rest)
             self._size += written
+            self._unsynced = True
             rest = rest[written:]
 
     def _open(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = self._directory / f"{self._stem}-{next(self._numbers):04}{_SUFFIX}"
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = 0
+        self._size = self._lines = 0
         # The audit tries the lock for a moment, to see whether the file grows still.
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
@@ -251,11 +437,32 @@ class _RotatedFile:
         return self._full
 
 
+def _lines(batch: Sequence[tuple[float, Receipt]], first: int) -> bytes:
+    """Receipts as lines of a file, numbered from `first` on."""
+    return b"".join(line_of(at, receipt, seq) for seq, (at, receipt) in enumerate(batch, first))
+
+
+def _disturbance(path: Path, descriptor: int, size: int) -> str | None:
+    """What somebody else did to an open file, in words; None where nothing."""
+    held = os.fstat(descriptor)
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return "was removed"
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino):
+        return "was replaced by another file"
+    if held.st_size < size:
+        return f"was shortened from {size} to {held.st_size} bytes"
+    return f"was lengthened from {size} to {held.st_size} bytes" if held.st_size > size else None
+
+
 def directory_bytes(directory: Path) -> int:
     """What all receipt files in a directory take; 0 where it is missing."""
     size = 0
     for path in receipt_files(directory):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # who reads or writes the file says what is wrong with it
             size += path.stat().st_size
     return size
 

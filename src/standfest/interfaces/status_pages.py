@@ -20,6 +20,7 @@ async def status_pages(
     address: str,
     port: int,
     documents: Mapping[str, Callable[[], object]] | None = None,
+    queries: Mapping[str, Callable[[Mapping[str, str]], object]] | None = None,
 ) -> AsyncIterator[None]:
     """Answers for as long as the block lasts.
 
@@ -28,11 +29,12 @@ async def status_pages(
         address: to listen on.
         port: to listen on.
         documents: path -> what gives its JSON value, at once.
+        queries: the same, where the value depends on the parameters of the URL.
 
     Raises:
         AddressTaken: nothing can listen there.
     """
-    runner = web.AppRunner(_app(registry, documents or {}), access_log=None)
+    runner = web.AppRunner(_app(registry, documents or {}, queries or {}), access_log=None)
     await runner.setup()
     try:
         try:
@@ -46,7 +48,11 @@ async def status_pages(
         await runner.cleanup()
 
 
-def _app(registry: CollectorRegistry, documents: Mapping[str, Callable[[], object]]) -> web.Application:
+def _app(
+    registry: CollectorRegistry,
+    documents: Mapping[str, Callable[[], object]],
+    queries: Mapping[str, Callable[[Mapping[str, str]], object]],
+) -> web.Application:
     async def livez(_request: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
@@ -57,11 +63,20 @@ def _app(registry: CollectorRegistry, documents: Mapping[str, Callable[[], objec
     app.add_routes([web.get("/livez", livez), web.get("/metrics", metrics)])
     for path, value in documents.items():
         app.router.add_get(path, _page(value))
+    for path, ask in queries.items():
+        app.router.add_get(path, _query(ask))
     return app
 
 
 def _page(value: Callable[[], object]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def page(_request: web.Request) -> web.Response:
         return web.Response(body=msgspec.json.encode(value()), content_type="application/json")
+
+    return page
+
+
+def _query(ask: Callable[[Mapping[str, str]], object]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(ask(request.query)), content_type="application/json")
 
     return page

@@ -50,8 +50,13 @@ def _order_findings(seen: Observation) -> Iterator[Finding]:
     for node in seen.nodes:
         for service in node.of_kind(Kind.AUDIT):
             if service.findings:
-                fault = f"what was acknowledged is not what is stored: {flaws(service)}"
-                yield Finding(fault, f"{node.name}/{service.name} compared its receipts", "./standfest audit")
+                words = flaws(service)
+                only_behind = set(service.findings) == {"behind"}
+                fault = f"the audit cannot say that all is well: {words}"
+                if not only_behind:
+                    fault = f"what was acknowledged is not what is stored: {words}"
+                evidence = f"{node.name}/{service.name} compared receipts, orders, stock and feed"
+                yield Finding(fault, evidence, "./standfest audit")
 
 
 def _start_again(seen: Observation) -> str:

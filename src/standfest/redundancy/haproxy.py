@@ -141,7 +141,7 @@ def _frontend(door: Door) -> str:
     unique-id-format %[uuid]
     http-request set-header X-Request-Id %[unique-id] unless {{ req.hdr(X-Request-Id) -m found }}
     # Measurements are for operators, who ask each process by itself. However the path is written, as below.
-    http-request return status 404 {hidden} if {{ path,url_dec -m reg ^/+metrics/*$ }}
+    http-request return status 404 {hidden} if {{ path,url_dec -m reg ^/+metrics(/.*)?$ }}
     # In a worker that is stopping no server counts as usable, though all of them still are used.
     http-request return status 503 {nobody} hdr Retry-After 1 if {{ nbsrv(repeatable) eq 0 }} !{{ stopping }}
     http-after-response set-status 504 reason "Gateway Timeout" if {{ status 503 }} {{ res.hdr({_ANSWERED_BY}) door }}

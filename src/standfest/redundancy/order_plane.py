@@ -14,7 +14,11 @@ def render_order_plane(site: Site, service: Service) -> str:
     tables: dict[str, dict[str, object]] = {
         "api": {"listen": own_api},
         "worker": {"listen": f"{address}:{ports.worker}"},
-        "audit": {"listen": f"{address}:{ports.audit}"},
+        "audit": {
+            "listen": f"{address}:{ports.audit}",
+            "writers": [f"{address}:{port}" for port in topology.api_ports()],
+            "peers": [f"{node.address}:{ports.audit}" for node in topology.nodes if node != site.node],
+        },
         "database": {
             "hosts": database_hosts(topology),
             "name": DATABASE,

@@ -17,6 +17,24 @@ from standfest.redundancy.gaps import (
 )
 from standfest.redundancy.journal_verdict import entry_reasons, is_stuck
 
+_FLAWS = {
+    "missing": "orders missing",
+    "doubled": "orders doubled",
+    "altered": "orders altered",
+    "damaged": "receipts damaged",
+    "receipts_missing": "receipt files of which receipts are missing",
+    "receipts_damaged": "receipt files changed",
+    "receipts_unreadable": "receipt files unreadable",
+    "receipts_unwritten": "processes that cannot write their receipts",
+    "receipts_lost": "times more receipts lost than is usual",
+    "unreceipted": "orders without a receipt",
+    "sealed": "audited orders or seals gone or changed",
+    "stock": "faults in stock",
+    "feed": "faults in the feed of changes",
+    "behind": "things not looked at for too long",
+}
+"""Words for what an audit finds."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -147,9 +165,7 @@ def _order_reasons(seen: Observation) -> Iterator[str]:
 
 def flaws(service: SeenService) -> str:
     """What an audit finds, in words."""
-    return ", ".join(
-        f"{count} {'receipts' if flaw == 'damaged' else 'orders'} {flaw}" for flaw, count in service.findings.items()
-    )
+    return ", ".join(f"{count} {_FLAWS.get(flaw, flaw)}" for flaw, count in service.findings.items())
 
 
 def _all_supervised(seen: Observation) -> bool:

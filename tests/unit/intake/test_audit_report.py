@@ -79,7 +79,14 @@ def report(node: str, *findings: FindingReport, orders_pass_age_s: float | None 
         orders_pass_age_s=orders_pass_age_s,
         orders_unaudited=0,
         findings=list(findings),
-        **sums,
+        acknowledged=sums.pop("acknowledged"),
+        found=sums.pop("found"),
+        waiting=sums.pop("waiting"),
+        missing=sums.pop("missing"),
+        doubled=sums.pop("doubled"),
+        altered=sums.pop("altered"),
+        unknown=sums.pop("unknown"),
+        damaged=sums.pop("damaged"),
     )
 
 
@@ -104,9 +111,10 @@ def test_an_order_that_two_nodes_miss_is_missing_once() -> None:
 
 
 def test_all_is_well_only_where_every_node_says_so() -> None:
-    """A node that does not answer, a receipt of which nothing is known and a damaged line are not well."""
+    """A node that does not answer, a receipt of which nothing is known, a damaged line and a fault are not well."""
     well = report("n1", acknowledged=3, found=3)
     assert add_up([well]).well
     assert not add_up([well], ["n2: no answer"]).well
+    assert not add_up([well, msgspec.structs.replace(well, fault_counts={"stock": 1})]).well
     for figure in ("unknown", "damaged", "missing", "doubled", "altered"):
         assert not add_up([well, msgspec.structs.replace(well, **{figure: 1})]).well

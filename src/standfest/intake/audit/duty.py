@@ -1,6 +1,7 @@
 """Which node's auditor looks at the database's orders: one at a time, whoever holds a lock in the database."""
 
 import asyncio
+import time
 
 import psycopg
 import structlog
@@ -34,6 +35,8 @@ class Duty:
         self._database = database
         self.held = False
         """Whether this process looks at the orders."""
+        self.known_at = time.monotonic()
+        """When it was last known that some process does; monotonic seconds."""
 
     async def run(self) -> None:
         """Takes the lock whenever it is free, until cancelled."""
@@ -50,7 +53,9 @@ class Duty:
 
     async def _serve(self, connection: Connection) -> None:
         """Holds the lock, if it is free, for a term."""
-        if not await _ask(connection, "SELECT pg_try_advisory_lock(%s)"):
+        free = await _ask(connection, "SELECT pg_try_advisory_lock(%s)")
+        self.known_at = time.monotonic()
+        if not free:
             return
         term = Deadline.after(_TERM_S)
         self.held = True
@@ -59,6 +64,7 @@ class Duty:
             while not term.passed:
                 await asyncio.sleep(_CHECK_S)
                 await _ask(connection, "SELECT %s::bigint IS NOT NULL")  # so that a lost connection is noticed
+                self.known_at = time.monotonic()
             await _ask(connection, "SELECT pg_advisory_unlock(%s)")
         except BaseException:
             connection.abandon()  # never back into the pool with the lock

@@ -1,6 +1,7 @@
 """Receipt files as the audit reads them: in pieces, while they grow, whatever is wrong in them."""
 
 import fcntl
+import hashlib
 import os
 import zlib
 from pathlib import Path
@@ -40,10 +41,14 @@ class Piece(msgspec.Struct, frozen=True):
     """Where to go on."""
     more: bool
     """There is more behind it already."""
+    digest: bytes = b""
+    """Over the digest before it and each line: what was read once must be the same when it is read again."""
 
 
-def read_piece(path: Path, start: int, lines_max: int) -> Piece:
+def read_piece(path: Path, start: int, lines_max: int, digest: bytes = b"") -> Piece:
     """Whole lines from byte `start` on; what has no line feed at its end yet is left for the next time.
+
+    `digest`: that of the lines before.
 
     Raises:
         OSError: the file cannot be read.
@@ -57,6 +62,7 @@ def read_piece(path: Path, start: int, lines_max: int) -> Piece:
         end = data.find(b"\n", at)
         if end < 0:
             break
+        digest = hashlib.blake2b(digest + data[at : end + 1], digest_size=16).digest()
         entry = _entry(data[at:end])
         if entry is None:
             damaged += 1
@@ -64,8 +70,10 @@ def read_piece(path: Path, start: int, lines_max: int) -> Piece:
             lines.append(Read(start + at, entry))
         at = end + 1
     if at == 0 and len(data) == _PIECE_BYTES:  # no receipt is that long
-        return Piece((), 1, start + len(data), more=True)
-    return Piece(tuple(lines), damaged, start + at, more=b"\n" in data[at:] or len(data) == _PIECE_BYTES)
+        digest = hashlib.blake2b(digest + data, digest_size=16).digest()
+        return Piece((), 1, start + len(data), more=True, digest=digest)
+    more = b"\n" in data[at:] or len(data) == _PIECE_BYTES
+    return Piece(tuple(lines), damaged, start + at, more, digest)
 
 
 def _entry(line: bytes) -> Entry | None:

@@ -37,6 +37,9 @@ class Findings:
         self._findings = {(finding.order_id, finding.kind): finding for finding in kept}
         self._findings_max = findings_max
         self._beyond: Counter[FlawKind] = Counter()
+        self._doubt_since: float | None = None
+        self.doubts = 0
+        """Grows whenever receipts that were read turn out to be nobody's."""
         self.changes = 0
         """Grows with every change."""
 
@@ -72,6 +75,23 @@ class Findings:
                 self._beyond.clear()  # there is room: what is wrong with others still is found again, and kept
                 self.changes += 1
                 _log.warning("audit_finding_gone", reason="a later look finds it well", **_facts(before))
+
+    def doubt(self, since: float) -> None:
+        """Lets go of the receipts of what was found since a moment: they came from a file that was another one then.
+
+        What is wrong by the true receipts the next full pass over these finds again.
+        """
+        self._doubt_since = since
+        self.doubts += 1
+        for place, finding in self._findings.items():
+            if finding.receipt is not None and finding.found_at >= since:
+                self._findings[place] = msgspec.structs.replace(finding, receipt=None)
+
+    def doubt_again(self) -> None:
+        """The same once more, when the full pass that was under way has ended: it may have read that file before."""
+        if self._doubt_since is not None:
+            self.doubt(self._doubt_since)
+            self._doubt_since = None
 
     def _note(self, subject: Subject, kind: FlawKind, detail: str, before: Finding | None) -> None:
         if before is not None:

@@ -11,7 +11,7 @@ While the database is away nobody asks it but one probe now and then, so that to
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -53,8 +53,12 @@ _log = structlog.get_logger(__name__)
 class Looks:
     """Looks into database and journal."""
 
-    def __init__(self, database: Database, journal: JournalReader) -> None:
+    def __init__(
+        self, database: Database, journal: JournalReader, receipted: Callable[[Iterable[int]], None] = lambda _: None
+    ) -> None:
+        """`receipted`: told the ingest positions of stored orders of which a receipt was looked at."""
         self._database = database
+        self._receipted = receipted
         self._journal = journal
         self._away: set[str] = set()
         self._probing = asyncio.Lock()
@@ -83,6 +87,7 @@ class Looks:
         """A quick look at what these receipts speak of, in their order."""
         ids = list({receipt.order_id for receipt in receipts})
         agreements = await self._agreements(ids)
+        self._receipted(agreement.position for agreement in (agreements or {}).values())
         entries, otherwise = await self._glimpses(ids, agreements)
 
         def judge(receipt: Receipt) -> Glance:

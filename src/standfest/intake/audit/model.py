@@ -30,6 +30,8 @@ class Agreement(msgspec.Struct, frozen=True):
     request_hash: str
     content_hashes: str
     """All content hashes that were ever agreed for it, in hexadecimal, with spaces between."""
+    position: int = 0
+    """Ingest position: `orders.id`; 0 where the order is in the journal."""
 
 
 class StoredOrder(msgspec.Struct, frozen=True):

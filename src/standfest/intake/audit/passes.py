@@ -10,7 +10,9 @@ from pathlib import Path
 
 import structlog
 
+from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import Piece, read_piece
+from standfest.intake.audit.follow import Follower
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.suspects import Suspects
 from standfest.intake.receipt_log import receipt_files
@@ -50,8 +52,20 @@ class Pass:
 class ReceiptsPass(Pass):
     """Goes over all receipt files of a directory."""
 
-    def __init__(self, directory: Path, looks: Looks, suspects: Suspects, passed_at: float | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        looks: Looks,
+        suspects: Suspects,
+        follower: Follower,
+        faults: Faults,
+        passed_at: float | None = None,
+    ) -> None:
         super().__init__(passed_at)
+        self._follower = follower
+        self._faults = faults
+        self._digest, self._wanted = b"", (0, b"")
+        self._damaged = 0
         self._directory = directory
         self._looks = looks
         self._suspects = suspects
@@ -67,28 +81,50 @@ class ReceiptsPass(Pass):
             return False
         if self._waiting is None:
             self._waiting = await asyncio.to_thread(receipt_files, self._directory)
-            self._offset, self._clean = 0, True
+            self._begin_file()
         if not self._waiting:
             self._waiting = None
+            self._suspects.pass_ended()
             self._ended()
             return True
         path = self._waiting[0]
         try:
-            piece = await asyncio.to_thread(read_piece, path, self._offset, BATCH)
-        except OSError as error:
+            piece = await asyncio.to_thread(self._read, path)
+        except OSError as error:  # the follower says so as well, and what it says stays
             _log.warning("audit_cannot_read_receipts", file=path.name, **facts_of(error))
             self._next_file()
             return True
         if not await self._look(piece):
             return False
-        self._clean = self._clean and not piece.damaged
-        self._offset = piece.end
+        self._compare(path.name, piece)
         self.looked_at += len(piece.lines)
         if not piece.more:
             if self._clean:
                 self.audited.append(path)
             self._next_file()
         return True
+
+    def _read(self, path: Path) -> Piece:
+        """The next piece; it ends where the follower's reading ended when this file was begun."""
+        piece = read_piece(path, self._offset, BATCH, self._digest)
+        upto = self._wanted[0]
+        if not self._offset < upto < piece.end:
+            return piece
+        lines = sum(read.start < upto for read in piece.lines)
+        return read_piece(path, self._offset, max(1, lines + piece.damaged), self._digest) if lines else piece
+
+    def _compare(self, name: str, piece: Piece) -> None:
+        """Notes whether the file is what it was when it was read first."""
+        self._clean = self._clean and not piece.damaged
+        self._offset, self._digest = piece.end, piece.digest
+        self._damaged += piece.damaged
+        upto, digest = self._wanted
+        subject = f"{name} as read again"
+        if upto and self._offset == upto:
+            if self._digest != digest:
+                self._faults.note("receipts_damaged", subject, "lines that were read before are others by now")
+            else:
+                self._faults.clear("receipts_damaged", subject)
 
     async def _look(self, piece: Piece) -> bool:
         receipts = [read.entry.receipt for read in piece.lines]
@@ -104,7 +140,11 @@ class ReceiptsPass(Pass):
     def _next_file(self) -> None:
         if self._waiting:
             self._waiting.pop(0)
-        self._offset, self._clean = 0, True
+        self._begin_file()
+
+    def _begin_file(self) -> None:
+        self._offset, self._clean, self._digest, self._damaged = 0, True, b"", 0
+        self._wanted = self._follower.reached(self._waiting[0].name) if self._waiting else (0, b"")
 
 
 class OrdersPass(Pass):

@@ -1,12 +1,14 @@
 """What an auditor says of itself: as a document, and as figures for Prometheus."""
 
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import msgspec
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from standfest.domain.identity import order_number
+from standfest.intake.audit.faults import Fault, FaultKind
 from standfest.intake.audit.findings import Finding
 
 FINDINGS_SHOWN = 1_000
@@ -55,11 +57,28 @@ class Report(msgspec.Struct, frozen=True):
     """New orders in the database that this node should have looked at by now."""
     findings: list[FindingReport] = []
     """The oldest ones."""
+    receipts_given: int = 0
+    """Receipts that this node's API processes say they gave since each of them began."""
+    receipts_rewritten: int = 0
+    """Receipts that were lost with processes and that this node's audit wrote anew, ever."""
+    receipts_disturbed: int = 0
+    """How often API processes found their open receipt file removed, shortened or replaced."""
+    orders_unreceipted: int = 0
+    """Orders whose receipt was not seen yet, by the node that goes over all orders."""
+    seals: int = 0
+    """Sealed blocks of ingest positions of which this node keeps a copy."""
+    books_pass_age_s: float | None = None
+    """Time since stock and feed were last looked at; None where another node looks at them."""
+    faults: list[Fault] = []
+    """What is wrong with something else than one order, the oldest ones."""
+    fault_counts: dict[str, int] = {}
+    """Faults by kind, without kinds that have none."""
 
     @property
     def well(self) -> bool:
         """Whether all that was acknowledged is there, once, as it was agreed, as far as is known."""
-        return not (self.missing or self.doubled or self.altered or self.unknown or self.damaged)
+        wrong = (self.missing, self.doubled, self.altered, self.unknown, self.damaged, len(self.fault_counts))
+        return not any(wrong)
 
 
 def shown(finding: Finding) -> FindingReport:
@@ -82,6 +101,15 @@ _FIGURES = (
     ("altered", "Orders that are not what was agreed. Must be 0."),
     ("unknown", "Receipts and orders of which nothing is known now: database or journal could not be asked."),
     ("damaged", "Lines in receipt files that are no receipts."),
+)
+
+
+_MORE_FIGURES = (
+    ("receipts_given", "Receipts that API processes say they gave since each of them began."),
+    ("receipts_rewritten", "Receipts that were lost with processes and that the audit wrote anew."),
+    ("receipts_disturbed", "How often API processes found their open receipt file removed, shortened or replaced."),
+    ("orders_unreceipted", "Orders whose receipt was not seen yet."),
+    ("seals", "Sealed blocks of ingest positions of which this node keeps a copy."),
 )
 
 
@@ -114,6 +142,16 @@ class AuditFigures(Collector):
             report.node,
             report.orders_unaudited,
         )
+        for name, text in _MORE_FIGURES:
+            yield _gauge(f"standfest_audit_{name}", text, report.node, getattr(report, name))
+        faults = GaugeMetricFamily(
+            "standfest_audit_faults",
+            "What is wrong with receipts, seals, stock, feed, or the audit's own sight. Must be 0.",
+            labels=("node", "kind"),
+        )
+        for kind in get_args(FaultKind):
+            faults.add_metric((report.node, kind), report.fault_counts.get(kind, 0))
+        yield faults
         ages = GaugeMetricFamily(
             "standfest_audit_last_full_pass_age_seconds",
             "Time since a full pass over receipts, or over the database's orders, ended.",
@@ -122,6 +160,8 @@ class AuditFigures(Collector):
         ages.add_metric((report.node, "receipts"), report.receipts_pass_age_s)
         if report.orders_pass_age_s is not None:
             ages.add_metric((report.node, "orders"), report.orders_pass_age_s)
+        if report.books_pass_age_s is not None:
+            ages.add_metric((report.node, "stock and feed"), report.books_pass_age_s)
         yield ages
 
 

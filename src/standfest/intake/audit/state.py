@@ -7,11 +7,13 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from standfest.intake.audit.faults import Fault
 from standfest.intake.audit.findings import Finding
+from standfest.intake.receipt_runs import boot_id
 from standfest.telemetry.failures import facts_of
 
 _FILE = "audit.json"
-_FORMAT = 1
+_FORMAT = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -25,6 +27,23 @@ class FileState(msgspec.Struct, frozen=True):
     """So many."""
     damaged: int = 0
     """Lines among them that are no receipts."""
+    seq: int = 0
+    """Number of the last line before `offset`."""
+    digest: str = ""
+    """Of all lines before `offset`, in hexadecimal."""
+    best: "FileState | None" = None
+    """How far it was read before somebody changed, shortened or removed it; None where nobody did."""
+
+
+class PeerState(msgspec.Struct, frozen=True):
+    """What another node's audit last said."""
+
+    acknowledged: int = 0
+    """Receipts that it had read."""
+    heard_at: float = 0.0
+    """Seconds since 1970."""
+    blocks: dict[str, str] = {}
+    """Block of ingest positions -> which of them have a receipt there, as a hexadecimal bit mask."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -39,6 +58,23 @@ class State(msgspec.Struct, frozen=True):
     """When the last full pass over the receipts ended, in seconds since 1970."""
     orders_passed_at: float | None = None
     """When the last full pass over the database's orders ended, as this node made it."""
+    left: list[str] = []
+    """Newest files that the audit itself removed."""
+    runs: dict[str, int] = {}
+    """Run files and how long they were, in bytes."""
+    faults: list[Fault] = []
+    receipted: dict[str, str] = {}
+    """Block of ingest positions -> which of them have a receipt on this node, as a hexadecimal bit mask."""
+    lost_at: list[float] = []
+    """When receipts were written anew, the newest ones, in seconds since 1970."""
+    receipts_lost: int = 0
+    """Receipts that were written anew, ever."""
+    peers: dict[str, PeerState] = {}
+    """Other node's audit, by address."""
+    seals: int = 0
+    """Seals of which this node keeps a copy."""
+    boot: str = ""
+    """The machine's boot id when this was written."""
 
 
 def read_state(directory: Path) -> State:
@@ -50,6 +86,8 @@ def read_state(directory: Path) -> State:
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         _log.warning("audit_state_unusable", **facts_of(error), next="all receipts are audited again")
         return State()
+    if state.format == 1:  # of the release before: it did not note which positions have receipts, so all is read again
+        return msgspec.structs.replace(state, format=_FORMAT, files={}, boot=boot_id())
     return state if state.format == _FORMAT else State()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from standfest.intake.audit.faults import Fault
 from standfest.intake.audit.model import FLAW_KINDS, FlawKind
 from standfest.intake.audit.report import FINDINGS_SHOWN, FindingReport, Report
 
@@ -34,11 +35,30 @@ class Sums(msgspec.Struct, frozen=True):
     silent: list[str]
     """Nodes that did not answer, each with the reason: of their receipts nothing is known."""
     findings: list[FindingReport]
+    receipts_given: int
+    """Receipts that API processes say they gave since each of them began."""
+    receipts_rewritten: int
+    orders_unreceipted: int
+    seals: int
+    """The largest."""
+    books_pass_age_s: float | None
+    """Of the node that looks at stock and feed; None while none does."""
+    faults: list[Fault]
+    fault_counts: dict[str, int]
+    """The sums over the nodes."""
 
     @property
     def well(self) -> bool:
         """Whether all is as it was acknowledged, and every node says so."""
-        wrong = (self.missing, self.doubled, self.altered, self.unknown, self.damaged, len(self.silent))
+        wrong = (
+            self.missing,
+            self.doubled,
+            self.altered,
+            self.unknown,
+            self.damaged,
+            len(self.silent),
+            len(self.fault_counts),
+        )
         return not any(wrong)
 
 
@@ -47,6 +67,7 @@ def add_up(reports: Sequence[Report], silent: Sequence[str] = ()) -> Sums:
     findings = {(finding.order_id, finding.kind): finding for report in reports for finding in report.findings}
     counts = Counter(kind for _, kind in findings)
     ages = [report.orders_pass_age_s for report in reports if report.orders_pass_age_s is not None]
+    books = [report.books_pass_age_s for report in reports if report.books_pass_age_s is not None]
     return Sums(
         nodes=len(reports),
         acknowledged=sum(report.acknowledged for report in reports),
@@ -63,6 +84,13 @@ def add_up(reports: Sequence[Report], silent: Sequence[str] = ()) -> Sums:
         orders_unaudited=sum(report.orders_unaudited for report in reports),
         silent=list(silent),
         findings=list(findings.values())[:FINDINGS_SHOWN],
+        receipts_given=sum(report.receipts_given for report in reports),
+        receipts_rewritten=sum(report.receipts_rewritten for report in reports),
+        orders_unreceipted=sum(report.orders_unreceipted for report in reports),
+        seals=max(report.seals for report in reports),
+        books_pass_age_s=min(books) if books else None,
+        faults=[fault for report in reports for fault in report.faults][:FINDINGS_SHOWN],
+        fault_counts=dict(sum((Counter(report.fault_counts) for report in reports), Counter[str]())),
     )
 
 

@@ -31,6 +31,7 @@ class Suspects:
         self._findings = findings
         self._suspects: dict[UUID, _Suspect] = {}
         self._findings_due = 0.0
+        self._doubts = findings.doubts
         self._next_finding = 0
 
     @property
@@ -49,8 +50,13 @@ class Suspects:
             due = time.monotonic() + _WAIT_S if known is None else known.due
             self._suspects[order_id] = _Suspect(Subject(order_id, receipt), due)
 
+    def pass_ended(self) -> None:
+        """Says that a full pass over the receipts has ended."""
+        self._findings.doubt_again()
+
     async def look(self) -> None:
         """Looks thoroughly at what is due; what could not be looked at stays."""
+        self._strip()
         if not (self._suspects or self._findings.all()) or not await self._looks.database_there():
             return
         now = time.monotonic()
@@ -62,6 +68,14 @@ class Suspects:
         if now >= self._findings_due:
             self._findings_due = now + _FINDINGS_AGAIN_S
             await self._examine(self._some_findings())
+
+    def _strip(self) -> None:
+        """Lets go of receipts that may be nobody's."""
+        if self._doubts == self._findings.doubts:
+            return
+        self._doubts = self._findings.doubts
+        for order_id, suspect in self._suspects.items():
+            self._suspects[order_id] = _Suspect(Subject(order_id), suspect.due)
 
     async def _examine(self, subjects: list[Subject]) -> list[Subject]:
         """Records what is found; returns those of which nothing could be known."""

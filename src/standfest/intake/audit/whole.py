@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from standfest.errors import StandfestError
+from standfest.intake.audit.faults import Fault
 from standfest.intake.audit.files import read_piece
 from standfest.intake.audit.findings import Findings
 from standfest.intake.audit.looks import Looks
@@ -52,11 +53,13 @@ class WholePass(msgspec.Struct, frozen=True):
     """Lines in receipt files that are no receipts."""
     findings: list[FindingReport]
     """The first ones."""
+    faults: list[Fault] = []
+    """What is wrong with receipt files, seals, stock or feed, as far as that was asked."""
 
     @property
     def well(self) -> bool:
         """Whether all is as it was acknowledged."""
-        return not (self.missing or self.doubled or self.altered or self.unknown or self.damaged)
+        return not (self.missing or self.doubled or self.altered or self.unknown or self.damaged or self.faults)
 
 
 async def extent(directories: Mapping[str, Path], looks: Looks) -> tuple[int, int]:
@@ -147,7 +150,9 @@ class _Work:
             found=self._found,
             waiting=self._waiting,
             orders=self._orders,
-            **counts,
+            missing=counts["missing"],
+            doubled=counts["doubled"],
+            altered=counts["altered"],
             unknown=self._unknown,
             damaged=self._damaged,
             findings=[shown(finding) for finding in self._findings.all()[:FINDINGS_SHOWN]],

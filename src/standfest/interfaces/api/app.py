@@ -50,6 +50,7 @@ ROUTES: tuple[Route, ...] = (
     health.ready,
     health.health,
     health.metrics,
+    health.receipts_statement,
 )
 
 

@@ -11,7 +11,7 @@ from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.problems import Problem, answer_problem
 from standfest.interfaces.api.readiness import Readiness
 
-PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v1/health"})
+PROBES = frozenset({"/livez", "/readyz", "/metrics", "/metrics/receipts", "/v1/health"})
 """Answered however many requests are in flight."""
 
 CROWDED = "standfest.crowded"

@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from standfest.intake.receipt_log import Statement
 from standfest.interfaces.api.answers import answer
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.dependencies import Dependency
@@ -109,3 +110,19 @@ def _catalogue(services: Services) -> Dependency:
 async def metrics(request: ApiRequest) -> Answer:
     """`GET /metrics`."""
     return Answer(generate_latest(parts_of(request.scope).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@route(
+    "GET",
+    "/metrics/receipts",
+    Operation(
+        id="receiptsStatement",
+        summary="What the process says of the receipts that it gave; the audit compares its files with that",
+        scopes=PUBLIC,
+        answers={200: Content("Its count of receipts, and of those in each file; null where it keeps none", Statement)},
+        tag="process",
+    ),
+)
+async def receipts_statement(request: ApiRequest) -> Answer:
+    """`GET /metrics/receipts`; the doors hide it."""
+    return answer(parts_of(request.scope).services.receipts_statement())

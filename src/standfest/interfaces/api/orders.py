@@ -17,7 +17,13 @@ from standfest.domain.request import OrderRequest
 from standfest.intake.decisions import remembered
 from standfest.intake.direct import Placement, read_placements
 from standfest.intake.entries import ENTRY_BYTES_MAX, fits
-from standfest.intake.errors import IntakeOutcomeUnknown
+from standfest.intake.errors import (
+    IntakeOutcomeUnknown,
+    IntakeUnavailable,
+    JournalFull,
+    KeyReused,
+    Overloaded,
+)
 from standfest.intake.receipts import Receipt, SignedReceipt, receipt_of
 from standfest.interfaces.api.answers import (
     EventsAnswer,
@@ -50,6 +56,8 @@ from standfest.sales.find import find_order
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.orders import read_events
 
+_NOT_PLACED = (IntakeUnavailable, JournalFull, KeyReused, Overloaded)
+"""Failures that say for certain that this request stored nothing."""
 Result = TypeVar("Result")
 _Events = tuple[OrderEvent, ...]
 
@@ -129,12 +137,23 @@ async def place_order(request: ApiRequest) -> Answer:
     else:
         if not fits(order):
             raise Problem("payload-too-large", f"an order is at most {ENTRY_BYTES_MAX} bytes as it is kept")
-        placement = await _known(order.order_id, services.intake.place(order))
+        placement = await _known(order.order_id, _place(services, order))
     metrics = parts_of(request.scope).metrics
     metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
     receipt = receipt_of(placement.order, placement.agreed_hash, placement.promise)
     services.keep_receipt(receipt)
     return _answer_placement(placement, receipt)
+
+
+async def _place(services: Services, order: Order) -> Placement:
+    """Places an order. One that may be stored although its client gets no receipt is noted for the audit."""
+    try:
+        return await services.intake.place(order)
+    except _NOT_PLACED:
+        raise
+    except BaseException:
+        services.note_unanswered(order.order_id)
+        raise
 
 
 async def _known(identifier: UUID, placing: Awaitable[Result]) -> Result:

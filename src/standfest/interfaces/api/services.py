@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from prometheus_client.registry import Collector
 
 from standfest.catalogue.snapshot import Catalogue
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import Intake
+from standfest.intake.receipt_log import Statement
 from standfest.intake.receipts import Receipt, Signer
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.storage.database import Database
@@ -46,5 +48,9 @@ class Services:
     """How the journal is, as last seen: answers at once and asks nobody. None: there is no journal."""
     keep_receipt: Callable[[Receipt], None] = lambda _: None
     """Takes each receipt that is given out; never waits."""
+    note_unanswered: Callable[[UUID], None] = lambda _: None
+    """Takes each order that may be stored although its client got no definite answer; never waits."""
+    receipts_statement: Callable[[], Statement | None] = lambda: None
+    """What this process says of the receipts that it gave; None where it keeps none."""
     collectors: tuple[Collector, ...] = ()
     """Figures of other parts that /metrics shows: anything with `collect`, such as a Counter without a registry."""

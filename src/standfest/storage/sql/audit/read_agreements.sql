@@ -17,6 +17,7 @@ SELECT
             WHERE event.order_ref = orders.id
         ),
         ''
-    ) AS content_hashes
+    ) AS content_hashes,
+    orders.id AS position
 FROM orders
 WHERE orders.order_id = any(%(order_id)s::uuid [])

@@ -1,0 +1,6 @@
+-- How far ingest positions are given out, where the audit begins, and which transactions may still write.
+SELECT
+    (SELECT coalesce(max(id), 0) FROM orders) AS newest,
+    (SELECT position FROM audit_baseline) AS baseline,
+    pg_snapshot_xmin(pg_current_snapshot())::text::numeric AS oldest_running,
+    pg_snapshot_xmax(pg_current_snapshot())::text::numeric AS next_transaction

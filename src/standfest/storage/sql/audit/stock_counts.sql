@@ -1,0 +1,7 @@
+-- What is counted of each product.
+SELECT
+    product.sku,
+    stock.on_hand,
+    stock.version
+FROM stock
+INNER JOIN product ON stock.product_id = product.id
