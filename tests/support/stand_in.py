@@ -16,6 +16,7 @@ import uvloop
 
 from standfest.interfaces.api.asgi import Answer, Receive, Scope, Send
 from standfest.interfaces.api.edge import Edge
+from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.server import listen, serve
@@ -79,7 +80,7 @@ async def run(address: str, requests: Path, work_s: float) -> None:
     host, port = address.split(":")
     app = StandIn(address, requests, work_s)
     readiness = app.readiness = Readiness(Limits.loop_lag_max_s, app.starting)
-    edge = Edge(app, readiness, ApiMetrics(readiness), Limits.in_flight_max)
+    edge = Edge(app, readiness, ApiMetrics(readiness), Freshness(Limits.standstill_max_s), Limits.in_flight_max)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await serve(edge, listen(host, int(port)), stop)

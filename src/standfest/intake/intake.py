@@ -137,8 +137,10 @@ class Intake:
         if self.under_way >= self._under_way_max or self._under_way[client_id] >= of_client_max:
             raise Overloaded("as many orders are under way as this process holds; try again shortly")
 
-    async def place(self, order: Order) -> Placement:
+    async def place(self, order: Order, latest: Deadline | None = None) -> Placement:
         """Places one order and answers once that is durable: in the database, or in the journal (`accepted`).
+
+        It is sent before `latest`, where that is given, or not at all.
 
         An order that waits for its batch or has left with it goes on even where its caller goes away.
 
@@ -151,7 +153,10 @@ class Intake:
         self.require_room(order.client_id)
         self._under_way[order.client_id] += 1
         try:
-            return await self._place(order, Deadline.after(self._deadline_s))
+            deadline = Deadline.after(self._deadline_s)
+            if latest is not None and latest.remaining_s < self._deadline_s:
+                deadline = latest
+            return await self._place(order, deadline)
         finally:
             self._under_way[order.client_id] -= 1
             if not self._under_way[order.client_id]:

@@ -83,14 +83,18 @@ class Database:
             await connection.execute("COMMIT")
 
     @contextlib.asynccontextmanager
-    async def write(self, deadline_s: float) -> AsyncIterator[Connection]:
+    async def write(self, within: float | Deadline) -> AsyncIterator[Connection]:
         """A transaction on the primary that is committed on a named standby when the block ends.
+
+        Args:
+            within: seconds from now, or the deadline of the request that it is for. It is looked at right before the
+                transaction is begun and right before its commit is sent.
 
         Raises:
             DatabaseUnavailable: nothing was changed.
             OutcomeUnknown: the commit was sent, and no durable yes came back.
         """
-        deadline = Deadline.after(deadline_s)
+        deadline = within if isinstance(within, Deadline) else Deadline.after(within)
         async with self.connection(deadline) as connection:
             await connection.execute("BEGIN")
             yield connection
@@ -138,6 +142,8 @@ class Database:
                 alarm = look_again()
 
         try:
+            if deadline.passed:
+                raise DatabaseUnavailable("the deadline passed before anything was sent")
             yield connection
             if connection.committed_durably:
                 self._committed_at = clock.time()

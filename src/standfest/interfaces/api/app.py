@@ -21,6 +21,7 @@ from standfest.interfaces.api.asgi import Receive, Scope, Send
 from standfest.interfaces.api.catalogue_figures import CatalogueFigures
 from standfest.interfaces.api.database_probe import DatabaseProbe
 from standfest.interfaces.api.edge import Edge
+from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.parts import Parts
 from standfest.interfaces.api.problems import Problem, answer_problem
@@ -58,9 +59,10 @@ def create_app(services: Services) -> Edge:
     readiness = Readiness(services.limits.loop_lag_max_s, lambda: catalogue.age_s > age_max_s)
     metrics = ApiMetrics(readiness, (CatalogueFigures(catalogue, age_max_s), *services.collectors))
     document = msgspec.json.encode(openapi.document(ROUTES))
-    parts = Parts(services, readiness, metrics, DatabaseProbe(services), document)
+    freshness = Freshness(services.limits.standstill_max_s)
+    parts = Parts(services, readiness, metrics, DatabaseProbe(services), freshness, document)
     router = routing.Router(list(_resources(parts)), redirect_slashes=False, default=_nothing)
-    return Edge(router, readiness, metrics, services.limits.in_flight_max)
+    return Edge(router, readiness, metrics, freshness, services.limits.in_flight_max)
 
 
 def _resources(parts: Parts) -> Iterator[routing.Route]:

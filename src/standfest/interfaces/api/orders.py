@@ -41,6 +41,7 @@ from standfest.interfaces.api.operations import (
     Operation,
     client_of,
     has_scope,
+    order_deadline,
     parts_of,
     services_of,
 )
@@ -131,7 +132,7 @@ async def place_order(request: ApiRequest) -> Answer:
     else:
         if not fits(order):
             raise Problem("payload-too-large", f"an order is at most {ENTRY_BYTES_MAX} bytes as it is kept")
-        placement = await _known(order.order_id, services.intake.place(order))
+        placement = await _known(order.order_id, services.intake.place(order, order_deadline(request.scope)))
     metrics = parts_of(request.scope).metrics
     metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
     receipt = receipt_of(placement.order, placement.agreed_hash, placement.promise)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from standfest.interfaces.api.database_probe import DatabaseProbe
+from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.services import Services
@@ -16,5 +17,6 @@ class Parts:
     readiness: Readiness
     metrics: ApiMetrics
     database_probe: DatabaseProbe
+    freshness: Freshness
     openapi: bytes
     """The document."""

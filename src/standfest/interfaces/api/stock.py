@@ -21,7 +21,7 @@ from standfest.interfaces.api.conditions import (
     require_single_step,
     unchanged,
 )
-from standfest.interfaces.api.operations import ApiRequest, Content, Operation, services_of
+from standfest.interfaces.api.operations import ApiRequest, Content, Operation, change_deadline, services_of
 from standfest.interfaces.api.orders import ETAG_HEADER, READ_CACHE
 from standfest.interfaces.api.parameters import IF_MATCH, IF_NONE_MATCH, SKU, path_sku
 from standfest.interfaces.api.problems import not_found
@@ -82,7 +82,7 @@ async def put_stocks(request: ApiRequest) -> Answer:
     services = services_of(request.scope)
     _, body = await read_body(request, StockBody)
     counts = [Count(count.sku, count.on_hand, f"/stock/{index}") for index, count in enumerate(body.stock)]
-    async with services.database.write(services.limits.write_deadline_s) as connection:
+    async with services.database.write(change_deadline(request.scope)) as connection:
         result = await put_many(connection, counts, datetime.datetime.now(datetime.UTC))
     return answer(PutAnswer(result.changed, result.unchanged))
 
@@ -138,7 +138,7 @@ async def put_stock(request: ApiRequest) -> Answer:
     services, sku = services_of(scope), path_sku(scope)
     tags = if_match(scope)
     _, body = await read_body(request, CountBody)
-    async with services.database.write(services.limits.write_deadline_s) as connection:
+    async with services.database.write(change_deadline(request.scope)) as connection:
         before = await find(connection, sku)
         if before is None:
             raise not_found(f"there is no product {sku}")
