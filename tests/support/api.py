@@ -91,7 +91,16 @@ class RunningApi:
 
     def count_rows(self) -> dict[str, int]:
         """Rows of every table that the API writes, and the sums that a change of a row would move."""
-        tables = ("product", "stock", "orders", "order_line", "order_event", "order_command", "change")
+        tables = (
+            "product",
+            "stock",
+            "orders",
+            "order_line",
+            "order_event",
+            "order_command",
+            "stock_movement",
+            "change",
+        )
         counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
         sums = "(SELECT coalesce(sum(version), 0) FROM product), (SELECT coalesce(sum(version), 0) FROM stock)"
         with psycopg.connect(self.database.dsn("standfest_owner")) as connection:

@@ -44,6 +44,7 @@ ROUTES: tuple[Route, ...] = (
     stock.put_stocks,
     stock.read_stock,
     stock.put_stock,
+    stock.move_stock,
     changes.list_changes,
     openapi.openapi,
     health.live,
@@ -69,16 +70,26 @@ def _resources(parts: Parts) -> Iterator[routing.Route]:
     routes_at: dict[str, list[Route]] = {}
     for route in ROUTES:
         routes_at.setdefault(route.path, []).append(route)
-    for path, routes in routes_at.items():
+    for path, routes in sorted(routes_at.items(), key=lambda item: ":path}/" not in item[0]):
         yield _Exactly(path, Resource(routes, parts))
 
 
 class _Exactly(routing.Route):
-    """A route to just this path. Starlette's own takes a line feed at its end as well, and none within a SKU."""
+    """A route to just this path. Starlette's own takes a line feed at its end as well, and none within a SKU.
+
+    A path that goes on behind a SKU is told by its raw form from the path of a SKU with a `/`, which is sent as `%2F`.
+    """
 
     def __init__(self, path: str, resource: Resource) -> None:
         super().__init__(path, resource)
         self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
+        self._segments = path.count("/") if ":path}/" in path else None
+
+    def matches(self, scope: Scope) -> tuple[routing.Match, Scope]:
+        """Whether it is the route of a request."""
+        if self._segments is not None and scope["raw_path"].count(b"/") != self._segments:
+            return routing.Match.NONE, {}
+        return super().matches(scope)
 
 
 async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
