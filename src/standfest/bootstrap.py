@@ -28,6 +28,7 @@ from standfest.intake.figures import DrainFigures, IntakeFigures, ReceiptFigures
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
 from standfest.intake.journal_size import watch_size
+from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import Signer
 from standfest.intake.synthetic import Synthetic
@@ -194,7 +195,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
     failpoints.install(configuration.failpoints.file)
     reads = database(configuration)
     # Each has connections of its own, so that neither a queue of orders nor one of readers makes another wait.
-    orders = reads.beside(connections_max=DIRECT_FLIGHTS + 1)
+    orders = reads.beside(connections_max=DIRECT_FLIGHTS + 1, lock_timeout_ms=LOCK_WAIT_MS)
     catalogue_reads = reads.beside(connections_max=2)
     snapshot = SnapshotFile(configuration.catalogue.snapshot_directory / f"{configuration.service}.snapshot")
     catalogue = Catalogue(catalogue_reads, snapshot)

@@ -24,6 +24,7 @@ from standfest.clients.etcd_kv import EtcdStore
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
+from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.receipts import Signer
 from standfest.interfaces.api.app import create_app
 from standfest.interfaces.api.edge import Edge
@@ -143,7 +144,7 @@ def running_api(
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             pool = Database(_settings(database))
-            orders = pool.beside(DIRECT_FLIGHTS + 1)
+            orders = pool.beside(DIRECT_FLIGHTS + 1, lock_timeout_ms=LOCK_WAIT_MS)
             stack.push_async_callback(pool.close)
             stack.push_async_callback(orders.close)
             journal = await stack.enter_async_context(open_journal(members))

@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdUnavail
 from standfest.domain.orders import Order
 from standfest.errors import StandfestError
 from standfest.intake.batches import Batches
-from standfest.intake.direct import Outcome, Placement, place
+from standfest.intake.direct import Outcome, Placement
 from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
 from standfest.intake.errors import (
     IntakeOutcomeUnknown,
@@ -31,6 +31,7 @@ from standfest.intake.errors import (
     Overloaded,
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
+from standfest.intake.locks import HELD, Held, StockLocks
 from standfest.intake.paths import Path, Sight, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
@@ -52,6 +53,14 @@ DIRECT_GATHER_S = 0.008
 """In company orders leave so far apart, to be fewer batches: where little is sent, each costs more than its orders."""
 DIRECT_SPACING_S = 0.01
 """A second one leaves so long after the first: where commits are quick, all that arrives meanwhile shares the next."""
+HELD_SPACING_S = 0.05
+"""Between two looks whether stock that others hold locked is free."""
+HELD_MAX = 32
+"""Orders that wait for locked stock: the places of an API process are for orders that can be placed."""
+HELD_ALONE_S = 1.0
+"""They wait no longer than this where nothing else is committed meanwhile: perhaps nothing can be."""
+HELD_REST_S = 1.5
+"""So much of its time an order keeps for the journal."""
 JOURNAL_FLIGHTS = 2
 """Few, so that what arrives meanwhile shares the next one: a transaction with ten orders costs etcd little more."""
 JOURNAL_SPACING_S = 0.06
@@ -92,7 +101,8 @@ class Intake:
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
         self._under_way: Counter[UUID] = Counter()
-        self._direct: Batches[Outcome] = Batches(
+        self._locks = StockLocks(database, DIRECT_SILENCE_S)
+        self._direct: Batches[Outcome | Held] = Batches(
             self._fly_direct,
             everybodys=(DatabaseUnavailable, OutcomeUnknown),
             weigh=lambda order: len(order.lines),
@@ -101,6 +111,15 @@ class Intake:
             flights_max=DIRECT_FLIGHTS,
             spacing_s=DIRECT_SPACING_S,
             gather_s=DIRECT_GATHER_S,
+        )
+        self._beside: Batches[Outcome | Held] = Batches(
+            self._fly_beside,
+            everybodys=(DatabaseUnavailable, OutcomeUnknown),
+            weigh=lambda order: len(order.lines),
+            orders_max=DIRECT_ORDERS_MAX,
+            weight_max=DIRECT_LINES_MAX,
+            flights_max=1,
+            spacing_s=HELD_SPACING_S,
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
             self._fly_journal,
@@ -218,11 +237,28 @@ class Intake:
         return await self._place_directly(order, deadline)
 
     async def _place_directly(self, order: Order, deadline: Deadline) -> Placement:
-        outcome = await self._answer(self._direct, order, deadline)
+        outcome = HELD if self._locks.holds(order) else await self._answer(self._direct, order, deadline)
+        if isinstance(outcome, Held):
+            outcome = await self._place_once_free(order, deadline)
         reach("intake.direct-committed")
         if isinstance(outcome, KeyReused):
             raise outcome
         return outcome
+
+    async def _place_once_free(self, order: Order, deadline: Deadline) -> Outcome:
+        """Places an order whose stock somebody else holds locked, as soon as it is free.
+
+        Raises:
+            TryAgain: it was not placed; it had better wait in the journal.
+        """
+        alone = Deadline.after(HELD_ALONE_S)
+        while self._beside.under_way < HELD_MAX and deadline.remaining_s > HELD_REST_S:
+            if alone.passed and self._database.committed_s_ago > HELD_ALONE_S:
+                break
+            outcome = await self._answer(self._beside, order, deadline)
+            if not isinstance(outcome, Held):
+                return outcome
+        raise TryAgain("somebody holds the stock of the order locked")
 
     async def _accept(self, order: Order, deadline: Deadline) -> Placement:
         entry = msgspec.structs.replace(order, status="accepted", path="journal")
@@ -248,13 +284,24 @@ class Intake:
             passenger.fail(late)
         return passenger.answer.result()
 
-    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome]:
+    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Held]:
+        return await self._fly(self._locks.place, orders, deadline)
+
+    async def _fly_beside(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Held]:
+        return await self._fly(self._locks.place_free, orders, deadline)
+
+    async def _fly(
+        self,
+        place: Callable[[Sequence[Order], Deadline], Awaitable[list[Outcome | Held]]],
+        orders: Sequence[Order],
+        deadline: Deadline,
+    ) -> list[Outcome | Held]:
         if deadline.remaining_s < DIRECT_SILENCE_S:
             raise Turned("too little time is left for a direct attempt")
         began = time.monotonic()
         try:
             bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
-            return await place(self._database, orders, bounded, DIRECT_SILENCE_S)
+            return await place(orders, bounded)
         except TryAgain:
             raise
         except (DatabaseUnavailable, OutcomeUnknown) as error:
@@ -271,7 +318,8 @@ class Intake:
             self.turns += 1
             _log.warning("direct_path_left", waiting=self._direct.under_way, **facts_of(error))
             self._away.set()
-        self._direct.turn_away(Turned("the database is away"))
+        for waiting in (self._direct, self._beside):
+            waiting.turn_away(Turned("the database is away"))
 
     async def _until_back(self) -> None:
         """Probes the database, one probe at a time, until the direct path can be taken again."""

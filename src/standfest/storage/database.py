@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGresult
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
-from standfest.storage.errors import DatabaseUnavailable, NoStandby, OutcomeUnknown, PoolBusy, TryAgain
+from standfest.storage.errors import DatabaseUnavailable, LockTimeout, NoStandby, OutcomeUnknown, PoolBusy, TryAgain
 from standfest.storage.exchange import Step
 from standfest.storage.primary import PrimaryFinder
 from standfest.storage.statements import statement
@@ -26,6 +26,8 @@ _LOOK_S = 0.05  # pauses between two looks at how long a database has been silen
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
 _NO_NAME = "no synchronous standby is named: a commit would be on one node only"
 _LOCK_NOT_AVAILABLE = "55P03"
+_LOCK_SUSPECT_S = 1.0
+"""A lock that was waited for as long as this, while nothing was committed, makes the primary suspect."""
 _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lock not available; cancelled
 
 
@@ -51,11 +53,23 @@ class Database:
         self._slots = asyncio.Semaphore(settings.connections_max)
         self._waiting = 0
         self._in_use: set[Connection] = set()
-        self._committed_at = 0.0
 
-    def beside(self, connections_max: int) -> "Database":
-        """Another pool to the same primary, so that neither waits for the other's connections."""
-        return Database(msgspec.structs.replace(self._settings, connections_max=connections_max), self._finder)
+    def beside(self, connections_max: int, lock_timeout_ms: int | None = None) -> "Database":
+        """Another pool to the same primary, so that neither waits for the other's connections.
+
+        `lock_timeout_ms`: how long its sessions wait for a lock; None: as long as those of this one.
+        """
+        settings = msgspec.structs.replace(
+            self._settings,
+            connections_max=connections_max,
+            lock_timeout_ms=lock_timeout_ms or self._settings.lock_timeout_ms,
+        )
+        return Database(settings, self._finder)
+
+    @property
+    def committed_s_ago(self) -> float:
+        """Seconds since anything was committed durably by this process."""
+        return asyncio.get_running_loop().time() - self._finder.committed_at
 
     @property
     def primary(self) -> str | None:
@@ -109,9 +123,9 @@ class Database:
 
         Args:
             deadline: nothing is sent after it.
-            silence_max_s: it is abandoned after so many seconds already in which nothing was committed over this
-                pool: a database that is only slow goes on committing for others. Seconds in which this process was late
-                itself do not count. Getting a connection has as long.
+            silence_max_s: it is abandoned after so many seconds already in which nothing was committed by this
+                process: a database that is only slow goes on committing for others. Seconds in which this process was
+                late itself do not count. Getting a connection has as long.
 
         Raises:
             DatabaseUnavailable: no connection, or it failed before a commit was sent.
@@ -134,7 +148,7 @@ class Database:
             """Counts the silence. While this process was late itself, an answer may have been there unread."""
             nonlocal alarm, looked_at, silent_s
             now = clock.time()
-            silent_s = min(silent_s + min(now - looked_at, 2 * _LOOK_S), now - max(taken_at, self._committed_at))
+            silent_s = min(silent_s + min(now - looked_at, 2 * _LOOK_S), now - max(taken_at, self._finder.committed_at))
             looked_at = now
             if deadline.passed or silent_s >= patience_s:
                 connection.abandon()
@@ -146,16 +160,18 @@ class Database:
                 raise DatabaseUnavailable("the deadline passed before anything was sent")
             yield connection
             if connection.committed_durably:
-                self._committed_at = clock.time()
+                self._finder.committed_at = clock.time()
         except psycopg.Error as error:
             if connection.broken or connection.closed or _means_away(error):
                 self._lose(connection, taken_at)
                 cause = "no answer before the deadline" if connection.abandoned else _first_line(error)
                 raise DatabaseUnavailable(f"the database went away: {cause}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
-                if error.sqlstate == _LOCK_NOT_AVAILABLE and self._committed_at < taken_at:
-                    # Who holds it may wait for a standby that has long followed another primary.
-                    self._finder.suspect(connection.host)
+                if error.sqlstate == _LOCK_NOT_AVAILABLE:
+                    if self._finder.committed_at < taken_at < clock.time() - _LOCK_SUSPECT_S:
+                        # Who holds it may wait for a standby that has long followed another primary.
+                        self._finder.suspect(connection.host)
+                    raise LockTimeout(f"somebody holds a lock: {_first_line(error)}") from error
                 raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
             if error.sqlstate and not error.sqlstate.startswith(_OF_THE_DATA):
                 _log.error("database_failed", sqlstate=error.sqlstate, error=_first_line(error))
@@ -181,7 +197,7 @@ class Database:
             self._waiting -= 1
         try:
             host = await self._finder.primary(deadline)
-            connection = self._usable_idle(host) or await self._finder.connect(host, deadline)
+            connection = self._usable_idle(host) or await self._finder.connect(host, self._settings, deadline)
         except BaseException:
             self._slots.release()
             raise
@@ -204,7 +220,7 @@ class Database:
         it slower. That it answers reads says nothing: so does a primary that was replaced and does not know.
         """
         connection.pgconn.finish()
-        if connection.abandoned and self._committed_at >= taken_at:
+        if connection.abandoned and self._finder.committed_at >= taken_at:
             return
         self._finder.suspect(connection.host)
         while self._idle:

@@ -15,6 +15,10 @@ class TryAgain(DatabaseUnavailable):
     """The work was rolled back for the sake of another, or waited too long for a lock; the database itself is well."""
 
 
+class LockTimeout(TryAgain):
+    """Somebody else held a lock for longer than is waited for one."""
+
+
 class NoStandby(DatabaseUnavailable):
     """A commit on this node would be on one node only, or answered by nobody: perhaps it is the primary no more."""
 
