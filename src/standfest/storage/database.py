@@ -171,7 +171,7 @@ class Database:
                     if self._finder.committed_at < taken_at < clock.time() - _LOCK_SUSPECT_S:
                         # Who holds it may wait for a standby that has long followed another primary.
                         self._finder.suspect(connection.host)
-                    raise LockTimeout(f"somebody holds a lock: {_first_line(error)}") from error
+                    raise LockTimeout(f"somebody holds a lock, try again: {_first_line(error)}") from error
                 raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
             if error.sqlstate and not error.sqlstate.startswith(_OF_THE_DATA):
                 _log.error("database_failed", sqlstate=error.sqlstate, error=_first_line(error))

@@ -26,6 +26,7 @@ from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.parts import Parts
 from standfest.interfaces.api.problems import Problem, answer_problem
 from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.repeats import Repeats
 from standfest.interfaces.api.routes import Resource, Route
 from standfest.interfaces.api.services import Services
 
@@ -61,7 +62,7 @@ def create_app(services: Services) -> Edge:
     metrics = ApiMetrics(readiness, (CatalogueFigures(catalogue, age_max_s), *services.collectors))
     document = msgspec.json.encode(openapi.document(ROUTES))
     freshness = Freshness(services.limits.standstill_max_s)
-    parts = Parts(services, readiness, metrics, DatabaseProbe(services), freshness, document)
+    parts = Parts(services, readiness, metrics, DatabaseProbe(services), freshness, Repeats(services), document)
     router = routing.Router(list(_resources(parts)), redirect_slashes=False, default=_nothing)
     return Edge(router, readiness, metrics, freshness, services.limits.in_flight_max)
 

@@ -16,7 +16,7 @@ from standfest.domain.identity import order_id, order_number
 from standfest.domain.orders import Order
 from standfest.domain.request import OrderRequest
 from standfest.intake.decisions import remembered
-from standfest.intake.direct import Placement, read_placements
+from standfest.intake.direct import Placement
 from standfest.intake.entries import ENTRY_BYTES_MAX, fits
 from standfest.intake.errors import IntakeOutcomeUnknown
 from standfest.intake.paths import Path
@@ -32,7 +32,7 @@ from standfest.interfaces.api.answers import (
 )
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import certainly, require_database, waiting
+from standfest.interfaces.api.certainty import certainly, waiting
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
@@ -126,7 +126,7 @@ async def place_order(request: ApiRequest) -> Answer:
     except Invalid as error:
         # A repeat gets the answer that it had, even where a product is not sold any more by now.
         identifier = order_id(client.id, key, plain_hash(value))
-        placement = await _known(identifier, _stored(services, identifier))
+        placement = await _known(identifier, parts_of(request.scope).repeats.find(identifier))
         if placement is None:
             raise invalid("invalid-content", error.faults) from error
     else:
@@ -164,22 +164,6 @@ async def _agree(services: Services, submission: Submission) -> Order:
     if not await services.catalogue.refresh_now():
         raise DatabaseUnavailable("whether these are new products cannot be found out now")
     return agree(submission, services.catalogue.products, services.merchant)
-
-
-async def _stored(services: Services, identifier: UUID) -> Placement | None:
-    """The placement of an order that is there already, None where it is not: both hold.
-
-    Raises:
-        DatabaseUnavailable: it cannot be found out now.
-        OutcomeUnknown: whether it is there, and on a standby, is not known.
-    """
-    accepted = await waiting(services, identifier)
-    if accepted is not None:
-        return Placement(accepted, True, "accepted", accepted.content_hash)
-    require_database(services)
-    async with services.database.write(services.limits.write_deadline_s) as connection:
-        placements = await read_placements(connection, [identifier])
-    return placements.get(identifier)
 
 
 def _answer_placement(placement: Placement, receipt: Receipt) -> Answer:

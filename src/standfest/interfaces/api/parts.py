@@ -6,6 +6,7 @@ from standfest.interfaces.api.database_probe import DatabaseProbe
 from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.repeats import Repeats
 from standfest.interfaces.api.services import Services
 
 
@@ -18,5 +19,6 @@ class Parts:
     metrics: ApiMetrics
     database_probe: DatabaseProbe
     freshness: Freshness
+    repeats: Repeats
     openapi: bytes
     """The document."""
