@@ -52,6 +52,8 @@ JOURNAL_CONNECTIONS_MAX = 16
 JOURNAL_KEEP_ALIVE_S = 300
 JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
+CUT_OFF_S = 5.0
+"""A process is cut off once the database, which is read every second, and the journal have both been silent so long."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
@@ -216,6 +218,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             signer=signer,
             limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
             journal_state=lambda: _journal_state(journal, synthetic),
+            cut_off=lambda: min(catalogue.age_s, synthetic.well_for_s) > CUT_OFF_S,
             keep_receipt=receipts.append,
             collectors=(IntakeFigures(intake, synthetic), ReceiptFigures(receipts)),
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from standfest.cluster.binaries import find_binaries
@@ -28,6 +30,13 @@ class OneDoor:
 
     url: str
     pid: int
+    statistics: str
+
+    def states(self) -> dict[str, str]:
+        """How it sees each API process, by name: UP, NOLB (no new requests), DOWN, ..."""
+        text = httpx.get(f"http://{self.statistics}/stats;csv", auth=("operator", "secret"), timeout=10).text
+        rows = csv.DictReader(text.lstrip("# ").splitlines())
+        return {row["svname"]: row["status"] for row in rows if row["pxname"] == "repeatable"}
 
 
 def free_port(address: str) -> int:
@@ -52,7 +61,7 @@ def one_door(directory: Path, addresses: list[str], api_port: int) -> Iterator[O
     with (directory / "door").open("wb") as log:
         process = subprocess.Popen([str(find_binaries("").haproxy), "-db", "-f", str(path)], stdout=log, stderr=log)
     try:
-        yield OneDoor(f"http://{DOOR}:{door.port}", process.pid)
+        yield OneDoor(f"http://{DOOR}:{door.port}", process.pid, f"{addresses[0]}:{ports.door_stats}")
     finally:
         process.kill()
         process.wait(END_TIMEOUT_S)

@@ -53,6 +53,9 @@ class StandIn:
             reason = self.readiness.reason
             await _send(send, 200 if reason is None else 503, reason or "ready")
             return
+        if scope["path"] == "/livez":
+            await _send(send, 200, "alive")
+            return
         body, more = b"", True
         while more:
             message = await receive()

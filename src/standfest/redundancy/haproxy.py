@@ -84,6 +84,7 @@ def render_door(site: Site, door: Door) -> str:
         _clients(),
         _intake(apis),
         _repeatable(apis),
+        _alive(apis),
         _once(apis),
         _statistics(stats, site.passwords["door-stats"]),
     ]
@@ -199,6 +200,18 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
 """
 
 
+def _alive(apis: list[tuple[str, Service]]) -> str:
+    """Who turns over, ready or not: asked by nobody but those who find that none is ready."""
+    return f"""backend alive
+    option httpchk GET /livez
+    http-check send hdr {_TAKEN_AT}
+    http-check expect status 200
+    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
+    default-server fall {CHECK_FAILURES} rise 1
+{_lines(apis, "{name}", "check")}
+"""
+
+
 def _repeating() -> str:
     unknown = _problem(504, "outcome-unknown", _REFUSED_REPEAT)
     return f"""    balance random(2)
@@ -216,7 +229,16 @@ def _refusal() -> str:
 
 
 def _servers(apis: list[tuple[str, Service]], check: str) -> str:
-    return "\n".join(f"    server {name} {service.address} {check.format(name=name)}" for name, service in apis)
+    """The API processes that are ready, and where none is, all that are alive: they say what cannot be done, and the
+    first that can do it again takes the next request."""
+    anyway = _lines(apis, "any-{name}", "track alive/{name} backup")
+    return f"    option allbackups\n{_lines(apis, '{name}', check)}\n{anyway}"
+
+
+def _lines(apis: list[tuple[str, Service]], name: str, more: str) -> str:
+    return "\n".join(
+        f"    server {name.format(name=api)} {service.address} {more.format(name=api)}" for api, service in apis
+    )
 
 
 def _once(apis: list[tuple[str, Service]]) -> str:

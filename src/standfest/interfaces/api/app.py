@@ -58,7 +58,7 @@ ROUTES: tuple[Route, ...] = (
 def create_app(services: Services) -> Edge:
     """The API as an ASGI app; `serve` runs it."""
     catalogue, age_max_s = services.catalogue, services.limits.catalogue_age_max_s
-    readiness = Readiness(services.limits.loop_lag_max_s, lambda: catalogue.age_s > age_max_s)
+    readiness = Readiness(services.limits.loop_lag_max_s, lambda: catalogue.age_s > age_max_s, services.cut_off)
     metrics = ApiMetrics(readiness, (CatalogueFigures(catalogue, age_max_s), *services.collectors))
     document = msgspec.json.encode(openapi.document(ROUTES))
     freshness = Freshness(services.limits.standstill_max_s)

@@ -49,6 +49,8 @@ class Services:
     limits: Limits = Limits()
     journal_state: Callable[[], Dependency] | None = None
     """How the journal is, as last seen: answers at once and asks nobody. None: there is no journal."""
+    cut_off: Callable[[], bool] = lambda: False
+    """Whether neither the database nor the journal has answered for a while, so that nothing can be done here."""
     keep_receipt: Callable[[Receipt], None] = lambda _: None
     """Takes each receipt that is given out; never waits."""
     collectors: tuple[Collector, ...] = ()
