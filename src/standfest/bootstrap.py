@@ -28,6 +28,7 @@ from standfest.intake.figures import DrainFigures, IntakeFigures, ReceiptFigures
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
 from standfest.intake.journal_size import watch_size
+from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import Signer
 from standfest.intake.synthetic import Synthetic
@@ -55,6 +56,8 @@ JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
 AUDIT_ASKS_S = 1.5
 """An audit waits so long for what API processes and other audits say."""
+CUT_OFF_S = 5.0
+"""A process is cut off once the database, which is read every second, and the journal have both been silent so long."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
@@ -205,7 +208,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
     failpoints.install(configuration.failpoints.file)
     reads = database(configuration)
     # Each has connections of its own, so that neither a queue of orders nor one of readers makes another wait.
-    orders = reads.beside(connections_max=DIRECT_FLIGHTS + 1)
+    orders = reads.beside(connections_max=DIRECT_FLIGHTS + 1, lock_timeout_ms=LOCK_WAIT_MS)
     catalogue_reads = reads.beside(connections_max=2)
     snapshot = SnapshotFile(configuration.catalogue.snapshot_directory / f"{configuration.service}.snapshot")
     catalogue = Catalogue(catalogue_reads, snapshot)
@@ -226,6 +229,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             signer=signer,
             limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
             journal_state=lambda: _journal_state(journal, synthetic),
+            cut_off=lambda: min(catalogue.age_s, synthetic.well_for_s) > CUT_OFF_S,
             keep_receipt=receipts.append,
             note_unanswered=receipts.note_unanswered,
             receipts_statement=receipts.statement,

@@ -24,6 +24,7 @@ from standfest.clients.etcd_kv import Delete, EtcdError, EtcdStore, Txn
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
+from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.receipts import Signer
 from standfest.interfaces.api.app import create_app
 from standfest.interfaces.api.edge import Edge
@@ -91,7 +92,16 @@ class RunningApi:
 
     def count_rows(self) -> dict[str, int]:
         """Rows of every table that the API writes, and the sums that a change of a row would move."""
-        tables = ("product", "stock", "orders", "order_line", "order_event", "order_command", "change")
+        tables = (
+            "product",
+            "stock",
+            "orders",
+            "order_line",
+            "order_event",
+            "order_command",
+            "stock_movement",
+            "change",
+        )
         counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
         sums = "(SELECT coalesce(sum(version), 0) FROM product), (SELECT coalesce(sum(version), 0) FROM stock)"
         with psycopg.connect(self.database.dsn("standfest_owner")) as connection:
@@ -134,7 +144,7 @@ def running_api(
         stop = asyncio.Event()
         async with contextlib.AsyncExitStack() as stack:
             pool = Database(_settings(database))
-            orders = pool.beside(DIRECT_FLIGHTS + 1)
+            orders = pool.beside(DIRECT_FLIGHTS + 1, lock_timeout_ms=LOCK_WAIT_MS)
             stack.push_async_callback(pool.close)
             stack.push_async_callback(orders.close)
             journal = await stack.enter_async_context(open_journal(members))

@@ -139,14 +139,27 @@ class ServedApi:
 
 
 @contextlib.contextmanager
-def served_api(database: TestDatabase, etcd: EtcdCluster, directory: Path) -> Iterator[ServedApi]:
-    """An API process that was started, with its files in `directory`; it may not be ready yet."""
-    with listen(ADDRESS, 0) as free:
-        address = f"{ADDRESS}:{free.getsockname()[1]}"
+def served_api(
+    database: TestDatabase,
+    etcd: EtcdCluster,
+    directory: Path,
+    address: str | None = None,
+    *,
+    hosts: list[str] | None = None,
+    members: list[str] | None = None,
+) -> Iterator[ServedApi]:
+    """An API process that was started, at `address` (HOST:PORT) or somewhere, with its files in `directory`; it may not
+    be ready yet. `hosts`, `members`: where it is told that the database and the journal are, if elsewhere."""
+    if address is None:
+        with listen(ADDRESS, 0) as free:
+            address = f"{ADDRESS}:{free.getsockname()[1]}"
     key = directory / "signing-key.pem"
     key.touch(mode=0o600)
     key.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    api = ServedApi(directory, address, _configuration(database, etcd, directory, address))
+    configuration = _configuration(database, etcd, directory, address)
+    configuration["database"]["hosts"] = hosts or configuration["database"]["hosts"]
+    configuration["journal"]["members"] = members or configuration["journal"]["members"]
+    api = ServedApi(directory, address, configuration)
     api.configure(age_max_s=14_400)
     api.start()
     try:

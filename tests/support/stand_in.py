@@ -16,6 +16,7 @@ import uvloop
 
 from standfest.interfaces.api.asgi import Answer, Receive, Scope, Send
 from standfest.interfaces.api.edge import Edge
+from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
 from standfest.interfaces.api.server import listen, serve
@@ -52,6 +53,9 @@ class StandIn:
             reason = self.readiness.reason
             await _send(send, 200 if reason is None else 503, reason or "ready")
             return
+        if scope["path"] == "/livez":
+            await _send(send, 200, "alive")
+            return
         body, more = b"", True
         while more:
             message = await receive()
@@ -79,7 +83,7 @@ async def run(address: str, requests: Path, work_s: float) -> None:
     host, port = address.split(":")
     app = StandIn(address, requests, work_s)
     readiness = app.readiness = Readiness(Limits.loop_lag_max_s, app.starting)
-    edge = Edge(app, readiness, ApiMetrics(readiness), Limits.in_flight_max)
+    edge = Edge(app, readiness, ApiMetrics(readiness), Freshness(Limits.standstill_max_s), Limits.in_flight_max)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await serve(edge, listen(host, int(port)), stop)

@@ -12,6 +12,7 @@ import pytest
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused, Overloaded
 from standfest.interfaces.api import orders
 from standfest.interfaces.api.services import Services
+from standfest.storage.deadline import Deadline
 
 ORDER_ID = UUID(int=7)
 
@@ -20,7 +21,7 @@ class _FailingIntake:
     def __init__(self, error: BaseException) -> None:
         self._error = error
 
-    async def place(self, _order: object) -> None:
+    async def place(self, _order: object, _deadline: object) -> None:
         raise self._error
 
 
@@ -28,8 +29,9 @@ def noted(error: BaseException) -> list[UUID]:
     """What is noted where placing ends with an error."""
     notes: list[UUID] = []
     services = SimpleNamespace(intake=_FailingIntake(error), note_unanswered=notes.append)
+    order = cast("Any", SimpleNamespace(order_id=ORDER_ID))
     with pytest.raises(type(error)):
-        asyncio.run(orders._place(cast("Services", services), cast("Any", SimpleNamespace(order_id=ORDER_ID))))
+        asyncio.run(orders._place(cast("Services", services), order, Deadline.after(5)))
     return notes
 
 

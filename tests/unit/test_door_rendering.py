@@ -80,11 +80,15 @@ def test_two_doors_stay_within_what_an_api_process_holds() -> None:
 
 
 def test_a_door_knows_every_api_process() -> None:
-    """All back ends of each door have every API process of the cluster, checked once and tracked by the others."""
+    """All back ends of each door have every API process of the cluster; each is asked whether it is ready and whether
+    it is alive, and used where none is ready if it is alive."""
     topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
-    servers = [line.split() for line in door(topology).splitlines() if "server n" in line]
-    assert len(servers) == 18
-    assert sum(server[-1] == "check" for server in servers) == 6
+    servers = [line.split() for line in door(topology).splitlines() if line.startswith("    server ")]
+    for end, count in (("check", 12), ("backup", 18)):
+        assert sum(server[-1] == end for server in servers) == count
+    assert sum("repeatable/" in server[-1] for server in servers) == 12
+    anyway = [server for server in servers if server[-1] == "backup"]
+    assert all(server[-2] == f"alive/{server[1].removeprefix('any-')}" for server in anyway)
 
 
 def test_the_door_does_not_log_who_ordered_what() -> None:

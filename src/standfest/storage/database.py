@@ -17,6 +17,7 @@ from standfest.storage.deadline import Deadline
 from standfest.storage.durability import names_a_standby
 from standfest.storage.errors import (
     DatabaseUnavailable,
+    LockTimeout,
     NoStandby,
     OutcomeUnknown,
     PoolBusy,
@@ -38,6 +39,8 @@ _LOOK_S = 0.05  # pauses between two looks at how long a database has been silen
 _AWAY = ("25006", "57P", "53", "08")  # read only, shut down or starting, no resources, connection
 _NO_NAME = "no synchronous standby is named: a commit would be on one node only"
 _LOCK_NOT_AVAILABLE = "55P03"
+_LOCK_SUSPECT_S = 1.0
+"""A lock that was waited for as long as this, while nothing was committed, makes the primary suspect."""
 _TRY_AGAIN = ("40", "55P03", "57014")  # rolled back for the sake of another; lock not available; cancelled
 
 
@@ -68,12 +71,23 @@ class Database:
         self._slots = asyncio.Semaphore(settings.connections_max)
         self._waiting = 0
         self._in_use: set[Connection] = set()
-        self._committed_at = 0.0
 
-    def beside(self, connections_max: int) -> "Database":
-        """Another pool to the same primary, so that neither waits for the other's connections."""
-        settings = msgspec.structs.replace(self._settings, connections_max=connections_max)
+    def beside(self, connections_max: int, lock_timeout_ms: int | None = None) -> "Database":
+        """Another pool to the same primary, so that neither waits for the other's connections.
+
+        `lock_timeout_ms`: how long its sessions wait for a lock; None: as long as those of this one.
+        """
+        settings = msgspec.structs.replace(
+            self._settings,
+            connections_max=connections_max,
+            lock_timeout_ms=lock_timeout_ms or self._settings.lock_timeout_ms,
+        )
         return Database(settings, self._finder, self._prover)
+
+    @property
+    def committed_s_ago(self) -> float:
+        """Seconds since anything was committed durably by this process."""
+        return asyncio.get_running_loop().time() - self._finder.committed_at
 
     @property
     def primary(self) -> str | None:
@@ -130,14 +144,18 @@ class Database:
             await connection.execute("COMMIT")
 
     @contextlib.asynccontextmanager
-    async def write(self, deadline_s: float) -> AsyncIterator[Connection]:
+    async def write(self, within: float | Deadline) -> AsyncIterator[Connection]:
         """A transaction on the primary that is committed on a named standby when the block ends.
+
+        Args:
+            within: seconds from now, or the deadline of the request that it is for. It is looked at right before the
+                transaction is begun and right before its commit is sent.
 
         Raises:
             DatabaseUnavailable: nothing was changed.
             OutcomeUnknown: the commit was sent, and no durable yes came back.
         """
-        deadline = Deadline.after(deadline_s)
+        deadline = within if isinstance(within, Deadline) else Deadline.after(within)
         async with self.connection(deadline) as connection:
             await connection.execute("BEGIN")
             yield connection
@@ -152,9 +170,9 @@ class Database:
 
         Args:
             deadline: nothing is sent after it.
-            silence_max_s: it is abandoned after so many seconds already in which nothing was committed over this
-                pool: a database that is only slow goes on committing for others. Seconds in which this process was late
-                itself do not count. Getting a connection has as long.
+            silence_max_s: it is abandoned after so many seconds already in which nothing was committed by this
+                process: a database that is only slow goes on committing for others. Seconds in which this process was
+                late itself do not count. Getting a connection has as long.
 
         Raises:
             DatabaseUnavailable: no connection, or it failed before a commit was sent.
@@ -179,7 +197,7 @@ class Database:
             """Counts the silence. While this process was late itself, an answer may have been there unread."""
             nonlocal alarm, looked_at, silent_s
             now = clock.time()
-            silent_s = min(silent_s + min(now - looked_at, 2 * _LOOK_S), now - max(taken_at, self._committed_at))
+            silent_s = min(silent_s + min(now - looked_at, 2 * _LOOK_S), now - max(taken_at, self._finder.committed_at))
             looked_at = now
             if deadline.passed or silent_s >= patience_s:
                 connection.abandon()
@@ -187,18 +205,22 @@ class Database:
                 alarm = look_again()
 
         try:
+            if deadline.passed:
+                raise DatabaseUnavailable("the deadline passed before anything was sent")
             yield connection
             if connection.committed_durably:
-                self._committed_at = clock.time()
+                self._finder.committed_at = clock.time()
         except psycopg.Error as error:
             if connection.broken or connection.closed or _means_away(error):
                 self._lose(connection, taken_at)
                 cause = "no answer before the deadline" if connection.abandoned else _first_line(error)
                 raise DatabaseUnavailable(f"the database went away: {cause}") from error
             if error.sqlstate and error.sqlstate.startswith(_TRY_AGAIN):
-                if error.sqlstate == _LOCK_NOT_AVAILABLE and self._committed_at < taken_at:
-                    # Who holds it may wait for a standby that has long followed another primary.
-                    self._finder.suspect(connection.host)
+                if error.sqlstate == _LOCK_NOT_AVAILABLE:
+                    if self._finder.committed_at < taken_at < clock.time() - _LOCK_SUSPECT_S:
+                        # Who holds it may wait for a standby that has long followed another primary.
+                        self._finder.suspect(connection.host)
+                    raise LockTimeout(f"somebody holds a lock, try again: {_first_line(error)}") from error
                 raise TryAgain(f"the database asks to try again: {_first_line(error)}") from error
             if error.sqlstate and not error.sqlstate.startswith(_OF_THE_DATA):
                 _log.error("statement_failed", sqlstate=error.sqlstate, error=_first_line(error))
@@ -224,7 +246,7 @@ class Database:
             self._waiting -= 1
         try:
             host = await self._finder.primary(deadline)
-            connection = self._usable_idle(host) or await self._finder.connect(host, deadline)
+            connection = self._usable_idle(host) or await self._finder.connect(host, self._settings, deadline)
         except BaseException:
             self._slots.release()
             raise
@@ -247,7 +269,7 @@ class Database:
         it slower. That it answers reads says nothing: so does a primary that was replaced and does not know.
         """
         connection.pgconn.finish()
-        if connection.abandoned and self._committed_at >= taken_at:
+        if connection.abandoned and self._finder.committed_at >= taken_at:
             return
         self._finder.suspect(connection.host)
         while self._idle:

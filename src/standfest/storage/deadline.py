@@ -1,9 +1,14 @@
-"""Deadlines on the monotonic clock."""
+"""Deadlines on a clock that nobody can set, and that runs on while the process or the machine stands still."""
 
 import asyncio
 import contextlib
 import time
 from typing import Self
+
+
+def now_s() -> float:
+    """Seconds on the clock of deadlines: CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Deadline:
@@ -12,17 +17,18 @@ class Deadline:
     __slots__ = ("_at",)
 
     def __init__(self, at: float) -> None:
+        """`at`: on the clock of `now_s`."""
         self._at = at
 
     @classmethod
     def after(cls, seconds: float) -> Self:
         """The moment `seconds` from now."""
-        return cls(time.monotonic() + seconds)
+        return cls(now_s() + seconds)
 
     @property
     def remaining_s(self) -> float:
         """Seconds left; negative when it has passed."""
-        return self._at - time.monotonic()
+        return self._at - now_s()
 
     @property
     def passed(self) -> bool:

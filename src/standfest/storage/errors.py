@@ -15,6 +15,10 @@ class TryAgain(DatabaseUnavailable):
     """The work was rolled back for the sake of another, or waited too long for a lock; the database itself is well."""
 
 
+class LockTimeout(TryAgain):
+    """Somebody else held a lock for longer than is waited for one."""
+
+
 class StatementFailed(DatabaseUnavailable):
     """A statement failed by itself and was rolled back; whether another one fares better is not known.
 

@@ -23,6 +23,8 @@ class PrimaryFinder:
         self._lost_at: float | None = None
         self.host: Host | None = None
         """The primary, or None while it is not known."""
+        self.committed_at = 0.0
+        """When this process last committed durably, over whichever pool, in the event loop's seconds."""
 
     @property
     def lost_for_s(self) -> float:
@@ -54,15 +56,15 @@ class PrimaryFinder:
             raise DatabaseUnavailable("no PostgreSQL node answered as the primary; see `standfest status`")
         return self.host
 
-    async def connect(self, host: Host, deadline: Deadline) -> Connection:
-        """A fresh connection to what was found to be the primary.
+    async def connect(self, host: Host, settings: DatabaseSettings, deadline: Deadline) -> Connection:
+        """A fresh connection to what was found to be the primary, with the settings of the pool that it is for.
 
         Raises:
             TooManyConnections: it is there, and has no connection left for us.
             DatabaseUnavailable: it does not answer in time, refuses, or is the primary no more.
         """
         try:
-            connection = await Connection.open(host, self._settings, deadline.remaining_s)
+            connection = await Connection.open(host, settings, deadline.remaining_s)
         except TooManyConnections:
             raise
         except DatabaseUnavailable:

@@ -16,6 +16,7 @@ from standfest.interfaces.api.operations import (
     ApiRequest,
     Content,
     Operation,
+    change_deadline,
     client_of,
     has_scope,
     services_of,
@@ -26,6 +27,7 @@ from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.sales.cancel import CancelCommand, Cancelled, cancel
 from standfest.sales.errors import OrderNotFound
+from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 
 
@@ -68,26 +70,28 @@ async def cancel_order(request: ApiRequest) -> Answer:
         any_order=has_scope(client, ADMIN),
         at=datetime.datetime.now(datetime.UTC),
     )
-    order = (await _cancel_or_wait(services, command, tags)).order
+    order = (await _cancel_or_wait(services, command, tags, change_deadline(scope))).order
     return answer(order_answer(order), headers={"ETag": etag(order.version)})
 
 
-async def _cancel_or_wait(services: Services, command: CancelCommand, tags: Tags | None) -> Cancelled:
+async def _cancel_or_wait(
+    services: Services, command: CancelCommand, tags: Tags | None, deadline: Deadline
+) -> Cancelled:
     """Cancels; an order that waits in the journal cannot be cancelled before it is in the database."""
     require_database(services)
     try:
-        return await _cancel(services, command, tags)
+        return await _cancel(services, command, tags, deadline)
     except OrderNotFound:
         accepted = await waiting(services, command.order_id)
         if accepted is not None and (command.any_order or accepted.client_id == command.client_id):
             raise DatabaseUnavailable("the order is accepted and not confirmed yet") from None
-    return await _cancel(services, command, tags)  # by now it is either there, or nowhere
+    return await _cancel(services, command, tags, deadline)  # by now it is either there, or nowhere
 
 
-async def _cancel(services: Services, command: CancelCommand, tags: Tags | None) -> Cancelled:
+async def _cancel(services: Services, command: CancelCommand, tags: Tags | None, deadline: Deadline) -> Cancelled:
     missing: OrderNotFound | None = None
     try:
-        async with services.database.write(services.limits.write_deadline_s) as connection:
+        async with services.database.write(deadline) as connection:
             try:
                 cancelled = await cancel(connection, command)
             except OrderNotFound as error:

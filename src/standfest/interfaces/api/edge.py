@@ -7,6 +7,7 @@ import time
 import structlog
 
 from standfest.interfaces.api.asgi import ASGIApp, Message, Receive, Scope, Send
+from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.problems import Problem, answer_problem
 from standfest.interfaces.api.readiness import Readiness
@@ -35,8 +36,11 @@ _log = structlog.get_logger(__name__)
 class Edge:
     """An ASGI app around the API's."""
 
-    def __init__(self, app: ASGIApp, readiness: Readiness, metrics: ApiMetrics, in_flight_max: int) -> None:
+    def __init__(
+        self, app: ASGIApp, readiness: Readiness, metrics: ApiMetrics, freshness: Freshness, in_flight_max: int
+    ) -> None:
         self.readiness = readiness
+        self.freshness = freshness
         self._app = app
         self._metrics = metrics
         self._in_flight_max = in_flight_max
@@ -50,7 +54,7 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         began = time.perf_counter()
-        _identify(scope)
+        self.freshness.note(scope, _identify(scope))
         scope["path"] = _plain(scope["path"])
         status = 0
 
@@ -103,18 +107,25 @@ class Edge:
             _log.warning("request", operation=name, status=status, ms=round(seconds * 1000, 1))
 
 
-def _identify(scope: Scope) -> None:
-    """Gives the request the id and trace that it came with, or new ones, and names them in its log."""
-    request_id, trace_id = b"", b""
+def _identify(scope: Scope) -> bytes | None:
+    """Gives the request the id and trace that it came with, or new ones, and names them in its log.
+
+    Returns:
+        The header X-Taken-At, where there is one.
+    """
+    request_id, trace_id, taken_at = b"", b"", None
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value
         elif name == b"traceparent" and (match := _TRACEPARENT.fullmatch(value)):
             trace_id = match[1]
+        elif name == b"x-taken-at":
+            taken_at = value
     identifier = request_id.decode() or _new_id()
     scope["request_id"] = identifier
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=identifier, trace_id=trace_id.decode() or _new_id())
+    return taken_at
 
 
 def _new_id() -> str:

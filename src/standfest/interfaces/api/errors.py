@@ -2,6 +2,7 @@
 
 import structlog
 
+from standfest.catalogue.movements import MovementKeyReused, ProductNotFound, StockOutOfRange
 from standfest.domain.cancellation import Conflict
 from standfest.domain.faults import Invalid
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, KeyReused, Overloaded
@@ -27,7 +28,11 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem("idempotency-key-reused", str(error), order_id=str(order_id))
         case CommandKeyReused():
             return Problem("idempotency-key-reused", str(error))
-        case OrderNotFound():
+        case MovementKeyReused():
+            return Problem("idempotency-key-reused", str(error))
+        case StockOutOfRange(on_hand=on_hand):
+            return Problem("stock-out-of-range", str(error), on_hand=on_hand)
+        case OrderNotFound() | ProductNotFound():
             return Problem("not-found", str(error))
         case Conflict():
             return Problem("conflict", str(error))

@@ -32,6 +32,7 @@ _HEADERS = {
 
 _MEMBERS = {
     "out-of-stock": ("order_id", "number", "receipt", "lines"),
+    "stock-out-of-range": ("on_hand",),
     "idempotency-key-reused": ("order_id",),
     "outcome-unknown": ("order_id", "number"),
 }
@@ -182,6 +183,7 @@ def _problem_schema(status: int, slugs: list[str]) -> dict[str, Any]:
         "request_id": {"type": "string"},
         "order_id": {"type": "string", "format": "uuid"},
         "number": {"type": "string"},
+        "on_hand": {"type": "string"},
         "receipt": {"$ref": _REF.format(name="Receipt")},
         "lines": {"type": "array", "items": {"$ref": _REF.format(name="ShortageAnswer")}},
     }
@@ -189,7 +191,7 @@ def _problem_schema(status: int, slugs: list[str]) -> dict[str, Any]:
     extra = next((members for slug, members in _MEMBERS.items() if slug in slugs), ())
     known = [*required, "errors", *extra]
     schema = {"type": "object", "properties": {name: properties[name] for name in known}, "required": required}
-    if slugs == ["out-of-stock"]:
+    if slugs in (["out-of-stock"], ["stock-out-of-range"]):
         schema["required"] = [*required, *extra]
     return schema
 

@@ -11,6 +11,7 @@ from standfest.catalogue.keys import Client
 from standfest.interfaces.api.asgi import Answer, Receive, Scope
 from standfest.interfaces.api.parts import Parts
 from standfest.interfaces.api.services import Services
+from standfest.storage.deadline import Deadline
 
 
 class ApiRequest(NamedTuple):
@@ -85,6 +86,16 @@ def parts_of(scope: Scope) -> Parts:
 def services_of(scope: Scope) -> Services:
     """The services that the app was made with."""
     return parts_of(scope).services
+
+
+def change_deadline(scope: Scope) -> Deadline:
+    """Until when the change that is asked for may be sent to the database; not for orders."""
+    return parts_of(scope).freshness.change_deadline(scope, services_of(scope).limits.write_deadline_s)
+
+
+def order_deadline(scope: Scope) -> Deadline:
+    """Until when the order that is asked for may be sent anywhere."""
+    return parts_of(scope).freshness.order_deadline(scope, services_of(scope).limits.order_age_max_s)
 
 
 def client_of(scope: Scope) -> Client:

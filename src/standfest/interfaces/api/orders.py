@@ -15,7 +15,7 @@ from standfest.domain.identity import order_id, order_number
 from standfest.domain.orders import Order
 from standfest.domain.request import OrderRequest
 from standfest.intake.decisions import remembered
-from standfest.intake.direct import Placement, read_placements
+from standfest.intake.direct import Placement
 from standfest.intake.entries import ENTRY_BYTES_MAX, fits
 from standfest.intake.errors import (
     IntakeOutcomeUnknown,
@@ -36,7 +36,7 @@ from standfest.interfaces.api.answers import (
 )
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.body import read_body
-from standfest.interfaces.api.certainty import require_database, waiting
+from standfest.interfaces.api.certainty import waiting
 from standfest.interfaces.api.conditions import etag, unchanged
 from standfest.interfaces.api.idempotency import idempotency_key
 from standfest.interfaces.api.operations import (
@@ -45,6 +45,7 @@ from standfest.interfaces.api.operations import (
     Operation,
     client_of,
     has_scope,
+    order_deadline,
     parts_of,
     services_of,
 )
@@ -53,6 +54,7 @@ from standfest.interfaces.api.problems import Problem, invalid, not_found
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.sales.find import find_order
+from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.storage.orders import read_events
 
@@ -131,13 +133,13 @@ async def place_order(request: ApiRequest) -> Answer:
     except Invalid as error:
         # A repeat gets the answer that it had, even where a product is not sold any more by now.
         identifier = order_id(client.id, key, plain_hash(value))
-        placement = await _known(identifier, _stored(services, identifier))
+        placement = await _known(identifier, parts_of(request.scope).repeats.find(identifier))
         if placement is None:
             raise invalid("invalid-content", error.faults) from error
     else:
         if not fits(order):
             raise Problem("payload-too-large", f"an order is at most {ENTRY_BYTES_MAX} bytes as it is kept")
-        placement = await _known(order.order_id, _place(services, order))
+        placement = await _known(order.order_id, _place(services, order, order_deadline(request.scope)))
     metrics = parts_of(request.scope).metrics
     metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
     receipt = receipt_of(placement.order, placement.agreed_hash, placement.promise)
@@ -145,10 +147,10 @@ async def place_order(request: ApiRequest) -> Answer:
     return _answer_placement(placement, receipt)
 
 
-async def _place(services: Services, order: Order) -> Placement:
+async def _place(services: Services, order: Order, deadline: Deadline) -> Placement:
     """Places an order. One that may be stored although its client gets no receipt is noted for the audit."""
     try:
-        return await services.intake.place(order)
+        return await services.intake.place(order, deadline)
     except _NOT_PLACED:
         raise
     except BaseException:
@@ -180,22 +182,6 @@ async def _agree(services: Services, submission: Submission) -> Order:
     if not await services.catalogue.refresh_now():
         raise DatabaseUnavailable("whether these are new products cannot be found out now")
     return agree(submission, services.catalogue.products, services.merchant)
-
-
-async def _stored(services: Services, identifier: UUID) -> Placement | None:
-    """The placement of an order that is there already, None where it is not: both hold.
-
-    Raises:
-        DatabaseUnavailable: it cannot be found out now.
-        OutcomeUnknown: whether it is there, and on a standby, is not known.
-    """
-    accepted = await waiting(services, identifier)
-    if accepted is not None:
-        return Placement(accepted, True, "accepted", accepted.content_hash)
-    require_database(services)
-    async with services.database.write(services.limits.write_deadline_s) as connection:
-        placements = await read_placements(connection, [identifier])
-    return placements.get(identifier)
 
 
 def _answer_placement(placement: Placement, receipt: Receipt) -> Answer:

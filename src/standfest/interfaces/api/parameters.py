@@ -127,14 +127,16 @@ def refused_cursor(name: str) -> Iterator[None]:
         raise Problem("invalid-content", f"{name}: {error}", faults=[fault]) from error
 
 
-def path_sku(scope: Scope) -> str:
+def path_sku(scope: Scope, behind: bytes | None = None) -> str:
     """The SKU in the path's third segment, from its raw form: a SKU may have a `/`, sent as `%2F`.
+
+    `behind`: the segment that follows it.
 
     Raises:
         Problem: 400 or 404: it cannot be one.
     """
     _, _, _, *rest = scope["raw_path"].split(b"/")
-    if len(rest) != 1:
+    if rest[1:] != ([] if behind is None else [behind]):
         raise not_found("a SKU is one segment of the path: send a / in it as %2F")
     try:
         sku = unquote_to_bytes(rest[0]).decode("utf-8")

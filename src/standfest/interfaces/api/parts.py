@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from standfest.interfaces.api.database_probe import DatabaseProbe
+from standfest.interfaces.api.freshness import Freshness
 from standfest.interfaces.api.metrics import ApiMetrics
 from standfest.interfaces.api.readiness import Readiness
+from standfest.interfaces.api.repeats import Repeats
 from standfest.interfaces.api.services import Services
 from standfest.sales.cursors import Cursors
 
@@ -18,5 +20,7 @@ class Parts:
     metrics: ApiMetrics
     database_probe: DatabaseProbe
     cursors: Cursors
+    freshness: Freshness
+    repeats: Repeats
     openapi: bytes
     """The document."""

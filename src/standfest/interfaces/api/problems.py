@@ -25,6 +25,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "request-timeout": (408, "The request's body did not arrive in time"),
     "out-of-stock": (409, "The order is declined: not enough in stock"),
     "conflict": (409, "The resource's state does not allow this"),
+    "stock-out-of-range": (409, "The movement would leave less than nothing, or too much, on hand"),
     "cursor-expired": (410, "The cursor cannot be continued: start again"),
     "precondition-failed": (412, "The resource has changed"),
     "payload-too-large": (413, "The request's body is too large"),

@@ -22,7 +22,14 @@ from standfest.interfaces.api.conditions import (
     require_single_step,
     unchanged,
 )
-from standfest.interfaces.api.operations import ApiRequest, Content, Operation, parts_of, services_of
+from standfest.interfaces.api.operations import (
+    ApiRequest,
+    Content,
+    Operation,
+    change_deadline,
+    parts_of,
+    services_of,
+)
 from standfest.interfaces.api.orders import ETAG_HEADER, READ_CACHE
 from standfest.interfaces.api.parameters import (
     CURSOR,
@@ -144,7 +151,7 @@ async def put_products(request: ApiRequest) -> Answer:
     services = services_of(request.scope)
     _, body = await read_body(request, ProductsBody)
     wanted = [_new(product, f"/products/{index}") for index, product in enumerate(body.products)]
-    async with services.database.write(services.limits.write_deadline_s) as connection:
+    async with services.database.write(change_deadline(request.scope)) as connection:
         result = await put_many(connection, wanted, datetime.datetime.now(datetime.UTC))
     services.catalogue.refresh_soon()
     return answer(PutAnswer(result.changed, result.unchanged))
@@ -211,7 +218,7 @@ async def put_product(request: ApiRequest) -> Answer:
     _, body = await read_body(request, ProductBody)
     if body.sku != sku:
         raise Invalid((Fault("/sku", "other-sku", f"the path names {sku}"),))
-    async with services.database.write(services.limits.write_deadline_s) as connection:
+    async with services.database.write(change_deadline(request.scope)) as connection:
         before = await find(connection, sku)
         version = before.version if before else None
         if before is not None:

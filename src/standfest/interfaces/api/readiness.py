@@ -1,4 +1,8 @@
-"""Whether this process wants traffic: it does not while it drains or its event loop is late.
+"""Whether this process wants traffic: it does not while it drains, its event loop is late, or it can do nothing.
+
+A dependency that is away is no reason, as all processes have the same: the doors would be left with none. Where a
+process is cut off from database and journal alike it can answer nothing, and another one perhaps can. The doors use
+those that are not ready all the same where none is (docs/decisions/0009).
 
 The loop is watched from a thread: code that blocks the loop cannot hide it from there, and the log says
 where it is stuck.
@@ -26,14 +30,18 @@ _log = structlog.get_logger(__name__)
 class Readiness:
     """What /readyz answers. `watch` and `stop` run in the event loop that is watched."""
 
-    def __init__(self, lag_max_s: float, starting: Callable[[], bool]) -> None:
+    def __init__(
+        self, lag_max_s: float, starting: Callable[[], bool], cut_off: Callable[[], bool] = lambda: False
+    ) -> None:
         """
         Args:
             lag_max_s: seconds that the loop may be late.
             starting: whether the process has not yet got together what it answers from. It is asked until it says no,
                 and never again: what is lost later is for each request to find out, and takes nobody from the doors.
+            cut_off: whether the process has had neither database nor journal for a while.
         """
         self.draining = False
+        self._cut_off = cut_off
         self._starting: Callable[[], bool] | None = starting
         self._lag_max_s = lag_max_s
         self._lag_s = 0.0
@@ -53,6 +61,8 @@ class Readiness:
         if self._starting is not None and self._starting():
             return "starting"
         self._starting = None
+        if self._cut_off():
+            return "cut off from database and journal"
         if self._late:
             return f"the event loop is {self._lag_s:.1f} s late"
         return None

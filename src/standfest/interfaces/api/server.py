@@ -55,10 +55,12 @@ async def serve(
     server = _Server(_config(api, finish_s))
     drainer = asyncio.create_task(_drain(api, server, stop, drain_s))
     api.readiness.watch()
+    api.freshness.standstill.watch()
     try:
         await server.serve(sockets=[listener])
     finally:
         drainer.cancel()
+        api.freshness.standstill.stop()
         await api.readiness.stop()
 
 

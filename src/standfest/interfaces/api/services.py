@@ -24,7 +24,12 @@ class Limits:
     read_deadline_s: float = 2.0
     """A read that takes longer is answered with 503."""
     write_deadline_s: float = 5.0
-    """A change, orders apart, that takes longer is answered with 503 or 504."""
+    """A change, orders apart, that takes longer is answered with 503 or 504. It counts from when a door took it."""
+    order_age_max_s: float = 8.0
+    """An order that a door took longer ago is sent nowhere any more. As long as a door and this process may keep it
+    waiting one after the other (4 s each), and below the 10 s after which a door gives up."""
+    standstill_max_s: float = 1.0
+    """An event loop that does not turn for longer stood still: a change that may have come before is refused."""
     catalogue_age_max_s: float = 300.0
     """With an older catalogue nobody is let in and nothing sold: keys may be revoked, prices changed by now.
     Configured as catalogue.age_max_s; this is for who has no snapshot to start from."""
@@ -46,6 +51,8 @@ class Services:
     limits: Limits = Limits()
     journal_state: Callable[[], Dependency] | None = None
     """How the journal is, as last seen: answers at once and asks nobody. None: there is no journal."""
+    cut_off: Callable[[], bool] = lambda: False
+    """Whether neither the database nor the journal has answered for a while, so that nothing can be done here."""
     keep_receipt: Callable[[Receipt], None] = lambda _: None
     """Takes each receipt that is given out; never waits."""
     note_unanswered: Callable[[UUID], None] = lambda _: None

@@ -29,6 +29,7 @@ _FORMS = {
     _pattern(request.ShortText): "control characters are not allowed",
     _pattern(request.DecimalString): 'expected a decimal number without a sign, such as "12.5", with at most'
     " nine digits before and four after the point",
+    _pattern(request.SignedDecimalString): 'expected a decimal number with its sign, such as "+12.5" or "-3"',
     _pattern(request.CountryCode): "expected a country code of two capital letters (ISO 3166-1 alpha-2)",
     _pattern(request.Email): "expected an e-mail address",
 }

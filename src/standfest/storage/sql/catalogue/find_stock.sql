@@ -4,7 +4,7 @@ SELECT
     product.unit_decimals,
     stock.on_hand,
     stock.reserved,
-    stock.version
+    stock.version_past + stock.version AS version
 FROM product
 INNER JOIN stock ON product.id = stock.product_id
 WHERE product.sku = %(sku)s

@@ -8,7 +8,8 @@ SET
     tax_class = new.tax_class,
     active = new.active,
     stock_policy = new.stock_policy,
-    version = product.version + 1,
+    version = mod(product.version, 2147483647) + 1,
+    version_past = product.version_past + product.version / 2147483647 * 2147483647,
     transaction_id = pg_current_xact_id()
 FROM unnest(
     %(sku)s::text [], %(name_de)s::text [], %(name_en)s::text [], %(unit)s::text [],
@@ -17,4 +18,4 @@ FROM unnest(
     sku, name_de, name_en, unit, net_price, tax_class, active, stock_policy
 )
 WHERE product.sku = new.sku COLLATE "C" AND product.id = any(%(locked_id)s::bigint [])
-RETURNING product.sku, product.version
+RETURNING product.sku, product.version_past + product.version

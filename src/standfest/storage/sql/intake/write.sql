@@ -63,7 +63,10 @@ locked AS MATERIALIZED (
 
 taken AS (
     UPDATE stock
-    SET reserved = stock.reserved + locked.quantity, version = stock.version + 1
+    SET
+        reserved = stock.reserved + locked.quantity,
+        version = mod(stock.version, 2147483647) + 1,
+        version_past = stock.version_past + stock.version / 2147483647 * 2147483647
     FROM locked
     WHERE
         stock.product_id = locked.product_id

@@ -21,7 +21,7 @@ scanned AS MATERIALIZED (
         sequence,
         type,
         coalesce(order_id::text, sku) AS subject,
-        version,
+        version_past + version AS version,
         at,
         coalesce(client_id = %(client_id)s::uuid, TRUE) AS visible
     FROM change
