@@ -364,6 +364,14 @@ _ORDERS: tuple[tuple[str, tuple[str, ...], Callable[[Stage], Undo]], ...] = (
         ),
     ),
     (
+        "more of a product is waited for than by orders",
+        ("stock",),
+        _falsified(
+            "UPDATE stock SET backordered = backordered + 1 WHERE product_id ="
+            " (SELECT product_id FROM order_line WHERE order_ref = {ref} AND position = 1)"
+        ),
+    ),
+    (
         "what is on hand is changed, and nobody told",
         ("stock",),
         _falsified(

@@ -33,7 +33,7 @@ def test_only_nodes_and_doors_must_be_given() -> None:
         ({"doors": (LOCAL.doors[0], msgspec.structs.replace(LOCAL.doors[1], port=8080))}, "share an address"),
         ({"ports": msgspec.structs.replace(LOCAL.ports, etcd_peer=LOCAL.ports.etcd_client)}, "same port"),
         ({"journal": Journal(quota_mib=64, size_max_mib=64)}, "must be below journal.quota_mib"),
-        ({"postgres": msgspec.structs.replace(LOCAL.postgres, app_connections=100)}, "leave 40 connections"),
+        ({"postgres": msgspec.structs.replace(LOCAL.postgres, app_connections=101)}, "leave 40 connections"),
     ],
 )
 def test_contradictions_are_refused(changes: dict[str, object], complaint: str) -> None:

@@ -65,14 +65,19 @@ class Books:
         return max(0.0, time.time() - (self.began_at if self.passed_at is None else self.passed_at))
 
     async def look(self) -> bool:
-        """Looks at all of it once; whether it could."""
+        """Looks at all of it once; whether it could. What was read counts once it is proven."""
+        kept = msgspec.structs.replace(self._kept)
         try:
             async with self._database.read(DEADLINE_S) as connection:
                 await connection.execute(f"SET LOCAL statement_timeout = '{DEADLINE_S:g}s'".encode())
-                await self._look(connection)
+                stock = await _differences(connection) | await _recount(connection, kept)
+                feed = await _feed(connection, kept)
         except _COULD_NOT as error:
             _log.info("audit_books_not_read", **facts_of(error))
             return False
+        self._kept = kept
+        self._faults.replace("stock", stock)
+        self._faults.replace("feed", feed)
         self.passed_at = time.time()
         return True
 
@@ -87,66 +92,65 @@ class Books:
         except OSError as error:
             _log.error("audit_books_not_kept", **facts_of(error))
 
-    async def _look(self, connection: Connection) -> None:
-        stock = await self._differences(connection) | await self._recount(connection)
-        feed = await self._feed(connection)
-        self._faults.replace("stock", stock)
-        self._faults.replace("feed", feed)
 
-    async def _differences(self, connection: Connection) -> dict[str, str]:
-        cursor = await connection.execute(statement("audit/stock_differences"))
-        return {
-            f"{sku}: reserved": f"{reserved} is reserved, and {promised} promised to orders"
-            for sku, reserved, promised in await cursor.fetchall()
-        }
+async def _differences(connection: Connection) -> dict[str, str]:
+    cursor = await connection.execute(statement("audit/stock_differences"))
+    found: dict[str, str] = {}
+    for sku, reserved, promised, backordered, waiting in await cursor.fetchall():
+        if reserved != promised:
+            found[f"{sku}: reserved"] = f"{reserved} is reserved, and {promised} promised to orders"
+        if backordered != waiting:
+            found[f"{sku}: backordered"] = f"{backordered} is counted as waited for, and orders wait for {waiting}"
+    return found
 
-    async def _recount(self, connection: Connection) -> dict[str, str]:
-        """Products whose count changed although nothing was told of it, or whose version went back."""
-        kept = self._kept
-        cursor = await connection.execute(statement("audit/stock_counts"))
-        counts = {sku: _Count(on_hand, version) for sku, on_hand, version in await cursor.fetchall()}
-        moved = [
-            sku
-            for sku, count in counts.items()
-            if sku in kept.counts
-            and (kept.counts[sku].on_hand != count.on_hand or count.version < kept.counts[sku].version)
-        ]
-        told: dict[str, int] = {}
-        if moved:
-            values = {"since": str(kept.upto), "sku": moved}
-            told = dict(await (await connection.execute(statement("audit/stock_changes"), values)).fetchall())
-        found: dict[str, str] = {}
-        for sku in moved:
-            before, after = kept.counts[sku], counts[sku]
-            if after.version < before.version:
-                found[f"{sku}: version"] = f"it was {before.version} and is {after.version}"
-            elif not before.version < told.get(sku, 0) <= after.version:
-                detail = f"on hand was {before.on_hand} and is {after.on_hand}, and the feed tells of no change"
-                found[f"{sku}: on hand"] = detail
-            if f"{sku}: on hand" in found or f"{sku}: version" in found:
-                counts[sku] = before
-        gone = {sku: count for sku, count in kept.counts.items() if sku not in counts}
-        found |= {f"{sku}: row": "the product's stock is gone" for sku in gone}
-        kept.counts = counts | gone
-        return found
 
-    async def _feed(self, connection: Connection) -> dict[str, str]:
-        kept, values = self._kept, {"before": str(self._kept.upto), "synthetic": SYNTHETIC_CLIENT}
-        row = await (await connection.execute(statement("audit/feed_sums"), values)).fetchone()
-        if row is None:
-            return {}
-        well, before, now, upto = row
-        found: dict[str, str] = {}
-        if before != kept.catalogue and int(upto) >= kept.upto:
-            found[_CATALOGUE] = "what it told of products and stock is not what it told before"
-        else:
-            kept.catalogue, kept.upto = now, int(upto)
-        if not well:
-            cursor = await connection.execute(statement("audit/feed_differences"), values)
-            for order_id, version, type_, times, happened in await cursor.fetchall():
-                what = f"has it {times} times" if happened else "tells of it, and it did not happen so"
-                found[f"order {order_id} version {version} {type_}"] = f"the feed {what}"
-        return found
+async def _recount(connection: Connection, kept: _Kept) -> dict[str, str]:
+    """Products whose count changed although nothing was told of it, or whose version went back."""
+    cursor = await connection.execute(statement("audit/stock_counts"))
+    counts = {sku: _Count(on_hand, version) for sku, on_hand, version in await cursor.fetchall()}
+    moved = [
+        sku
+        for sku, count in counts.items()
+        if sku in kept.counts
+        and (kept.counts[sku].on_hand != count.on_hand or count.version < kept.counts[sku].version)
+    ]
+    told: dict[str, int] = {}
+    if moved:
+        values = {"since": str(kept.upto), "sku": moved}
+        told = dict(await (await connection.execute(statement("audit/stock_changes"), values)).fetchall())
+    found: dict[str, str] = {}
+    for sku in moved:
+        before, after = kept.counts[sku], counts[sku]
+        if after.version < before.version:
+            found[f"{sku}: version"] = f"it was {before.version} and is {after.version}"
+        elif not before.version < told.get(sku, 0) <= after.version:
+            detail = f"on hand was {before.on_hand} and is {after.on_hand}, and the feed tells of no change"
+            found[f"{sku}: on hand"] = detail
+        if f"{sku}: on hand" in found or f"{sku}: version" in found:
+            counts[sku] = before
+    gone = {sku: count for sku, count in kept.counts.items() if sku not in counts}
+    found |= {f"{sku}: row": "the product's stock is gone" for sku in gone}
+    kept.counts = counts | gone
+    return found
+
+
+async def _feed(connection: Connection, kept: _Kept) -> dict[str, str]:
+    values = {"before": str(kept.upto), "synthetic": SYNTHETIC_CLIENT}
+    row = await (await connection.execute(statement("audit/feed_sums"), values)).fetchone()
+    if row is None:
+        return {}
+    well, before, now, upto = row
+    found: dict[str, str] = {}
+    if before != kept.catalogue and int(upto) >= kept.upto:
+        found[_CATALOGUE] = "what it told of products and stock is not what it told before"
+    else:
+        kept.catalogue, kept.upto = now, int(upto)
+    if not well:
+        cursor = await connection.execute(statement("audit/feed_differences"), values)
+        for order_id, version, type_, times, happened in await cursor.fetchall():
+            what = f"has it {times} times" if happened else "tells of it, and it did not happen so"
+            found[f"order {order_id} version {version} {type_}"] = f"the feed {what}"
+    return found
 
 
 def _read(path: Path) -> _Kept:
