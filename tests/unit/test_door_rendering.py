@@ -80,8 +80,8 @@ def test_two_doors_stay_within_what_an_api_process_holds() -> None:
 
 
 def test_a_door_knows_every_api_process() -> None:
-    """All back ends of each door have every API process of the cluster; each is asked whether it is ready and whether it
-    is alive, and used where none is ready if it is alive."""
+    """All back ends of each door have every API process of the cluster; each is asked whether it is ready and whether
+    it is alive, and used where none is ready if it is alive."""
     topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
     servers = [line.split() for line in door(topology).splitlines() if line.startswith("    server ")]
     for end, count in (("check", 12), ("backup", 18)):
