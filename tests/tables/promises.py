@@ -91,9 +91,14 @@ def unwritable(plan: Plan) -> Measured:
     return Measured(figure, bool(right), violations=0 if right else 1)
 
 
-ITEMS = ("tests/integration/test_promotion.py",)
-"""Each failed before what it claims was mended."""
-RETURNS = ("tests/acceptance/test_cluster.py",)
+_INTEGRATION = (
+    *("promotion", "proof", "feed_cursor", "audit_unreceipted", "draining", "overtaking", "key_reused", "upkeep"),
+    *("journal_size", "old_requests", "api_movements", "stock_locks", "api_repeats", "cut_off", "renewed_tls"),
+    *("postgres_log", "member_start"),
+)
+ITEMS = (*(f"tests/integration/test_{name}.py" for name in _INTEGRATION), "tests/acceptance/test_certificates.py")
+"""The tests of each point."""
+RETURNS = ("tests/acceptance/test_mending.py",)
 
 
 def items(plan: Plan) -> Measured:
