@@ -25,7 +25,7 @@ LOST_SHOWN_S = 3_600.0
 RUNS_MAX = 64
 
 _log = structlog.get_logger(__name__)
-_decode = msgspec.json.Decoder(Statement | None).decode
+_decode = msgspec.json.Decoder(Statement).decode
 
 
 class Writers:
@@ -105,8 +105,6 @@ class Writers:
                 statement = _decode(await answer.read())
         except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
             _log.debug("audit_writer_silent", address=address, error=type(error).__name__)
-            return
-        if statement is None:
             return
         before, heard_at = self._statements.pop(statement.run, (None, asked_at))
         if statement.lost > (0 if before is None else before.lost):

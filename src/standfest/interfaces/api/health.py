@@ -11,6 +11,7 @@ from standfest.interfaces.api.answers import answer
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.operations import PUBLIC, ApiRequest, Content, Operation, parts_of
+from standfest.interfaces.api.problems import not_found
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 
@@ -119,10 +120,14 @@ async def metrics(request: ApiRequest) -> Answer:
         id="receiptsStatement",
         summary="What the process says of the receipts that it gave; the audit compares its files with that",
         scopes=PUBLIC,
-        answers={200: Content("Its count of receipts, and of those in each file; null where it keeps none", Statement)},
+        answers={200: Content("Its count of receipts, and of those in each file", Statement)},
+        problems=("not-found",),
         tag="process",
     ),
 )
 async def receipts_statement(request: ApiRequest) -> Answer:
     """`GET /metrics/receipts`; the doors hide it."""
-    return answer(parts_of(request.scope).services.receipts_statement())
+    statement = parts_of(request.scope).services.receipts_statement()
+    if statement is None:
+        raise not_found("this process keeps no receipts")
+    return answer(statement)
