@@ -43,8 +43,9 @@ from standfest.clients.etcd_kv import (
 )
 from standfest.errors import StandfestError
 
-WAIT_S = 60.0
-"""How long a quorum may take to stream from here. Without it the promoted server could confirm nothing anyway."""
+WAIT_S = 600.0
+"""How long a quorum may take to stream from here, before the key is given up and taken again. Without a quorum the
+promoted server could confirm nothing anyway."""
 AHEAD_S = 3.0
 """How long a follower may have more WAL than this server, which may still be receiving it, until the key is given
 up."""

@@ -65,10 +65,11 @@ async def crash_with_waiters(stage: Stage) -> Proof:
         faults.kill(primary)
 
         async def missing() -> str:
-            again = faults.having_role(await stage.status(), "postgres", "primary")
-            return "" if again and again[0].process != primary.process else "no PostgreSQL is primary again"
+            """Nobody follows it, so it is promoted no more before one of the others does."""
+            again = stage.process_of(f"{primary.node}/postgres")
+            return "" if again not in (None, primary.process) else "its PostgreSQL does not run again"
 
-        await stage.until("the primary to be back, alone", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
+        await stage.until("the primary's server to be back, alone", missing, CONDITION_TIMEOUT_S, every_s=STATUS_POLL_S)
         await stage.hold(lambda: stage.stays_down(*names))
         span.end()
     back = await stage.writes_back(gone)
