@@ -23,7 +23,9 @@ def patroni_frozen(plan: Plan) -> Measured:
     rates = ("10", "30", "50")
     shares = [names[number::3] for number in range(3)]
     parts = [
-        drills(plan, share, "--rate", rate, "--hold", "32") for share, rate in zip(shares, rates, strict=True) if share
+        drills(plan, share, "--rate", rate, "--hold", "32", failures=False)
+        for share, rate in zip(shares, rates, strict=True)
+        if share
     ]
     return together(*parts)
 
@@ -51,7 +53,7 @@ def before_loses(plan: Plan) -> Measured:
 
 def etcd_leader_frozen(plan: Plan) -> Measured:
     """Patroni's etcd leader frozen while Patroni is frozen on the primary."""
-    return drills(plan, ["patroni-and-etcd-leader-frozen"] * plan.runs, "--rate", "30")
+    return drills(plan, ["patroni-and-etcd-leader-frozen"] * plan.runs, "--rate", "30", failures=False)
 
 
 def without_quorum(plan: Plan) -> Measured:
