@@ -126,6 +126,6 @@ def test_what_ends_soon_is_said_and_renewed_without_a_gap(cluster: LocalCluster)
     for node in cluster.topology.nodes:
         for store in ("etcd", "journal"):
             cluster.succeed("service", "restart", f"{node.name}/{store}")
-    cluster.until_well()
+            cluster.until_well()
     assert pids(cluster) == before
     assert {path.name for path in kept.directory.glob("*next*")} == set()
