@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,3 @@ def ratio(pairs: Sequence[float], goal: float, reference_per_s: float) -> Measur
     decided = abs(median - goal) > spread / 2 or median >= goal
     figure = f"{median:.3f} (quartiles {quarters[0]:.3f} to {quarters[2]:.3f}, {len(pairs)} pairs)"
     return Measured(figure, median >= goal if decided else None, runs=len(pairs), reference_per_s=reference_per_s)
-
-
-Measure = Callable[[Plan], Measured]
