@@ -60,6 +60,16 @@ class MemberStatus:
         return self.address.rpartition(":")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class MemberSize:
+    """What one member says of its file, whether or not it reaches a quorum."""
+
+    db_size_bytes: int
+    """Free pages included: what the quota counts."""
+    no_space: bool
+    """Whether it knows of a member that has reached its quota."""
+
+
 class EtcdMaintenance:
     """The members of one etcd cluster, each asked by itself. Deadlines are in seconds from now."""
 
@@ -72,18 +82,23 @@ class EtcdMaintenance:
         """What each member says, in the order given; never raises for what a member does."""
         return tuple(await asyncio.gather(*(self.member_status(each, deadline_s) for each in self._members)))
 
+    async def sizes(self, deadline_s: float) -> tuple[MemberSize, ...]:
+        """How large the files of those members are that answer; asks no quorum, so it costs little."""
+        told = await asyncio.gather(*(self._status(each, deadline_s) for each in self._members))
+        return tuple(
+            MemberSize(each.db_size, any(alarm.name == NO_SPACE for alarm in read_alarms(each.errors)))
+            for each in told
+            if isinstance(each, _Status) and each.db_size
+        )
+
     async def member_status(self, address: str, deadline_s: float) -> MemberStatus:
         """What one member says; never raises for what it does."""
-        status, read = await asyncio.gather(
-            self._attempt(address, "/v3/maintenance/status", b"{}", deadline_s),
+        told, read = await asyncio.gather(
+            self._status(address, deadline_s),
             self._attempt(address, "/v3/kv/range", _ANY_READ, deadline_s),
         )
-        if not isinstance(status, Answered):
-            return MemberStatus(address, healthy=False, reason=status.reason)
-        try:
-            told = _STATUS.decode(status.body)
-        except msgspec.MsgspecError as error:
-            return MemberStatus(address, healthy=False, reason=f"{address} answered without a status: {error}")
+        if isinstance(told, str):
+            return MemberStatus(address, healthy=False, reason=told)
         return MemberStatus(
             address,
             healthy=isinstance(read, Answered),
@@ -135,6 +150,16 @@ class EtcdMaintenance:
         if (found := _QUOTA.search(outcome.body)) is None:
             raise EtcdUnavailable(f"/metrics of {address} has no etcd_server_quota_backend_bytes")
         return int(float(found[1]))
+
+    async def _status(self, address: str, deadline_s: float) -> _Status | str:
+        """What a member says of itself, or why it does not."""
+        status = await self._attempt(address, "/v3/maintenance/status", b"{}", deadline_s)
+        if not isinstance(status, Answered):
+            return status.reason
+        try:
+            return _STATUS.decode(status.body)
+        except msgspec.MsgspecError as error:
+            return f"{address} answered without a status: {error}"
 
     async def _do(self, address: str, path: str, body: dict[str, str], deadline_s: float) -> None:
         match await self._attempt(address, path, msgspec.json.encode(body), deadline_s):

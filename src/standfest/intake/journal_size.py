@@ -3,10 +3,10 @@
 import asyncio
 import time
 
-from standfest.clients.etcd_maintenance import NO_SPACE, EtcdMaintenance
+from standfest.clients.etcd_maintenance import EtcdMaintenance
 from standfest.intake.journal import Journal
 
-INTERVAL_S = 2.0
+INTERVAL_S = 4.0
 UNKNOWN_MAX_S = 20.0
 """Where no member has told its size for so long, nothing more is accepted: a file may have grown to its quota."""
 _DEADLINE_S = 1.5
@@ -20,12 +20,10 @@ async def watch_size(journal: Journal, maintenance: EtcdMaintenance) -> None:
     """
     told_at = time.monotonic()
     while True:
-        statuses = await maintenance.statuses(_DEADLINE_S)
-        sizes = [status.db_size_bytes for status in statuses if status.db_size_bytes]
+        sizes = await maintenance.sizes(_DEADLINE_S)
         if sizes:
             told_at = time.monotonic()
-            alarm = any(alarm.name == NO_SPACE for status in statuses for alarm in status.alarms)
-            journal.learn_size(max(sizes), alarm=alarm)
+            journal.learn_size(max(size.db_size_bytes for size in sizes), alarm=any(size.no_space for size in sizes))
         elif time.monotonic() - told_at >= UNKNOWN_MAX_S:
             journal.size_is_unknown()
         await asyncio.sleep(INTERVAL_S)
