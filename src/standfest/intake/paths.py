@@ -11,7 +11,7 @@ import msgspec
 
 BACKLOG_AGE_MAX_S = 1.0
 """Nobody on the direct path overtakes an order that had waited longer than this when the journal was looked at last."""
-LOOK_DIRECT_S = 0.5
+LOOK_DIRECT_S = 1.0
 """On the direct path the journal is looked at so often: by so much longer may have waited who is overtaken."""
 DRAINERS_STUCK_S = 30.0
 """The database answers for so long and the backlog does not get younger: taking orders goes before their order."""
