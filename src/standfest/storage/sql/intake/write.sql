@@ -72,8 +72,8 @@ taken AS (
         stock.product_id = locked.product_id
         AND stock.on_hand - stock.reserved - stock.backordered >= locked.quantity + locked.held
     RETURNING
-        stock.on_hand - stock.reserved - stock.backordered - locked.held
-        < locked.largest::numeric * (%(scarce_lines)s::bigint [])[1] AS scarce
+        (stock.on_hand - stock.reserved - stock.backordered - locked.held) / locked.largest
+        < (%(scarce_lines)s::bigint [])[1] AS scarce
 ),
 
 event AS MATERIALIZED (
