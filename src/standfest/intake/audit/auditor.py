@@ -15,6 +15,7 @@ from standfest.intake.audit.behind import Sight, behind
 from standfest.intake.audit.books import Books
 from standfest.intake.audit.census import Census
 from standfest.intake.audit.duty import Duty
+from standfest.intake.audit.effort import Effort
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import is_closed
 from standfest.intake.audit.findings import Findings
@@ -42,7 +43,12 @@ CONNECTIONS_MAX = 2
 ROUND_S = 1.0
 """New receipts and new orders are looked for so often."""
 PASS_PAUSES = 40.0
-"""A full pass rests so many times as long as it computed: with what the database does for it, 5 % of one core."""
+"""A full pass rests so many times its effort: with what the database does for it, 5 % of one core."""
+WATCH_PAUSES = 80.0
+"""A look at the newest orders rests so many times as long as it took: the database computes for it on 1.25 % of one
+core at most."""
+BOOKS_PAUSES = 100.0
+"""The same for stock and feed."""
 PASS_REST_S = 2.0
 """Two full passes are so far apart at least."""
 NEW_ORDERS_PAUSES = 8.0
@@ -61,10 +67,9 @@ SEALS_S = 10.0
 PEERS_S = 4.0
 """Audits without the duty ask each other so often."""
 WATCH_REST_S = 3.0
-"""Two passes over the newest orders are so far apart at least; each look rests PASS_PAUSES times as long as it takes:
-the database computes for it on 2.5 % of one core at most."""
-BOOKS_REST_S = 3.0
-"""Two looks at stock and feed are so far apart at least; a look that takes long rests PASS_PAUSES times as long."""
+"""Two passes over the newest orders are so far apart at least."""
+BOOKS_REST_S = 10.0
+"""Two looks at stock and feed are so far apart at least."""
 _STATE_S = 5.0
 _AWAY_S = 2.0
 _PASS_PAUSE_MIN_S = 0.1
@@ -291,16 +296,16 @@ class Auditor:
                 await self._peers.ask()  # whoever has the duty next knows what a lost node had
                 await asyncio.sleep(PEERS_S)
                 continue
-            began = time.process_time()
+            effort = Effort()
             await self._census.round(self._settled_until)
-            await asyncio.sleep(NEW_ORDERS_PAUSES * (time.process_time() - began))
+            await asyncio.sleep(NEW_ORDERS_PAUSES * effort.seconds)
 
     async def _watch_newest(self) -> None:
         while True:
             began = time.monotonic()
             last = await self._watch.step() if self._duty.held and await self._looks.database_there() else None
             rest_s = WATCH_REST_S if last or last is None else 0.0
-            await asyncio.sleep(max(PASS_PAUSES * (time.monotonic() - began), rest_s))
+            await asyncio.sleep(max(WATCH_PAUSES * (time.monotonic() - began), rest_s))
 
     async def _copy_seals(self) -> None:
         while True:
@@ -312,10 +317,10 @@ class Auditor:
 
     async def _compare_sealed(self) -> None:
         while True:
-            began = time.process_time()
+            began = time.monotonic()  # the database does most of it
             last = await self._seals.compare() if self._duty.held else True
             rest_s = PASS_REST_S if last or last is None else _PASS_PAUSE_MIN_S
-            await asyncio.sleep(max(PASS_PAUSES * (time.process_time() - began), rest_s))
+            await asyncio.sleep(max(PASS_PAUSES * (time.monotonic() - began), rest_s))
 
     async def _look_at_books(self) -> None:
         while True:
@@ -323,7 +328,7 @@ class Auditor:
             if self._duty.held and await self._looks.database_there():
                 await self._books.look()
                 await asyncio.to_thread(self._books.write)
-            await asyncio.sleep(max(PASS_PAUSES * (time.monotonic() - began), BOOKS_REST_S))
+            await asyncio.sleep(max(BOOKS_PAUSES * (time.monotonic() - began), BOOKS_REST_S))
 
     async def _look_again(self) -> None:
         while True:
@@ -333,14 +338,13 @@ class Auditor:
 
     async def _pass_over_all(self) -> None:
         while True:
-            began = time.process_time()  # of a busy machine's time it had but a part
+            effort = Effort()
             receipts, orders = not self._receipts.rests(PASS_REST_S), not self._orders.rests(PASS_REST_S)
             looked = await self._receipts.step() if receipts else True
             await self._remove_audited()
             if orders and self._duty.held:
                 looked = await self._orders.step() and looked
-            worked_s = time.process_time() - began
-            await asyncio.sleep(max(PASS_PAUSES * worked_s, _PASS_PAUSE_MIN_S) if looked else _AWAY_S)
+            await asyncio.sleep(max(PASS_PAUSES * effort.seconds, _PASS_PAUSE_MIN_S) if looked else _AWAY_S)
 
     async def _look_at_new_orders(self) -> None:
         marks: deque[tuple[float, int]] = deque()
@@ -365,14 +369,14 @@ class Auditor:
         """Looks at the orders between two ingest positions; how far it came."""
         while after < upto and self._duty.held:
             self._orders_unaudited = upto - after
-            began = time.process_time()
+            effort = Effort()
             looked = await self._orders.look(after, upto)
             if looked is None:
                 return after
             after, ended = looked
             if ended:
                 after = upto
-            await asyncio.sleep(NEW_ORDERS_PAUSES * (time.process_time() - began))
+            await asyncio.sleep(NEW_ORDERS_PAUSES * effort.seconds)
         self._orders_unaudited = 0
         return after
 

@@ -12,7 +12,7 @@ transaction can write into it any more and every order in it has a receipt.
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -44,7 +44,7 @@ from standfest.telemetry.failures import facts_of
 BLOCKS_MAX = 64
 """Blocks that are looked at in one round."""
 OPEN_LOOK_S = 3.0
-"""A block that orders may still come into is looked at again after so long."""
+"""A block that orders may still come into is looked at after so long, again and again."""
 STUCK_LOOK_S = 10.0
 """And one that cannot be sealed yet."""
 SEALED_MAX = 16
@@ -145,7 +145,7 @@ class Census:
             gone = {block: self._look_at(block, rows[block], masks[block], horizon) for block in due}
             await self._confirm_gone(due, {block: positions for block, positions in gone.items() if positions})
             await self._explain_lacking(min(settled_until, self._peers.settled_until) - SETTLED_S)
-            await self._seal([block for block in due if self._is_ready(block)])
+            await self._seal({block: rows[block] for block in due if self._is_ready(block)}, horizon.baseline)
         except _COULD_NOT as error:
             _log.info("audit_census_put_off", **facts_of(error))
             return False
@@ -170,14 +170,14 @@ class Census:
             if len(self._blocks) >= 100 * BLOCKS_MAX:
                 break
             if block not in self._blocks and not self._seals.has(block):
-                self._blocks[block] = _Block()
+                self._blocks[block] = _Block(0.0 if self._is_complete(block) else now + OPEN_LOOK_S)
         due = [block for block, state in self._blocks.items() if state.due <= now]
         return sorted(sorted(due, key=lambda block: self._blocks[block].due)[:BLOCKS_MAX])
 
     def _look_at(self, block: int, rows: Sequence[Row], mask: int, horizon: Horizon) -> list[int]:
         """Notes which orders of a block have no receipt; the positions with a receipt and without an order."""
         state = self._blocks[block]
-        state.complete = block * BLOCK + BLOCK - 1 <= self._complete_upto
+        state.complete = self._is_complete(block)
         state.due = time.monotonic() + (STUCK_LOOK_S if state.complete else OPEN_LOOK_S)
         there = {row.position: row for row in rows}
         state.lacking = {
@@ -270,18 +270,23 @@ class Census:
             rows = await read_rows(connection, list(blocks))
         return {row.order_id for each in rows.values() for row in each}
 
+    def _is_complete(self, block: int) -> bool:
+        """Whether nobody can write into a block any more."""
+        return block * BLOCK + BLOCK - 1 <= self._complete_upto
+
     def _is_ready(self, block: int) -> bool:
         state = self._blocks[block]
         return state.complete and not state.lacking and block not in self._gone
 
-    async def _seal(self, blocks: Sequence[int]) -> None:
-        """Seals blocks in which every order has a receipt, with what is in them now."""
-        for start in range(0, len(blocks), SEALED_MAX):
-            some = blocks[start : start + SEALED_MAX]
+    async def _seal(self, rows: Mapping[int, Sequence[Row]], baseline: int) -> None:
+        """Seals blocks in which every order has a receipt, with what was read of them.
+
+        The read was proven and their transactions had ended: whoever is primary by now has the same there.
+        """
+        whole = [block for block in rows if self._is_whole(block, rows[block], baseline)]
+        for start in range(0, len(whole), SEALED_MAX):
+            seals = [seal_of(block, rows[block]) for block in whole[start : start + SEALED_MAX]]
             async with self._database.write(DEADLINE_S) as connection:
-                baseline = (await read_horizon(connection)).baseline
-                rows = await read_rows(connection, some)
-                seals = [seal_of(block, rows[block]) for block in some if self._is_whole(block, rows[block], baseline)]
                 for seal in seals:
                     await add_seal(connection, seal, self._node)
             for seal in seals:

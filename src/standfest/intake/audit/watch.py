@@ -45,7 +45,7 @@ class Watch:
                 del self._fingerprints[position]
         values = {"after": self._after, "orders_max": BATCH, "synthetic": SYNTHETIC_CLIENT}
         try:
-            async with self._database.read(DEADLINE_S) as connection:
+            async with self._database.glance(DEADLINE_S) as connection:
                 rows = await (await connection.execute(statement("audit/fingerprints"), values)).fetchall()
         except _COULD_NOT as error:
             _log.debug("audit_watch_put_off", **facts_of(error))
