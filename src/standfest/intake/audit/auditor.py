@@ -68,7 +68,7 @@ PEERS_S = 4.0
 """Audits without the duty ask each other so often."""
 WATCH_REST_S = 3.0
 """Two passes over the newest orders are so far apart at least."""
-BOOKS_REST_S = 10.0
+BOOKS_REST_S = 3.0
 """Two looks at stock and feed are so far apart at least."""
 _STATE_S = 5.0
 _AWAY_S = 2.0
