@@ -22,8 +22,8 @@ SCOPES = ("orders:write", "orders:read", "catalogue:write", "stock:write")
 SKU = "RENEWED"
 ORDER = order_body((SKU, "1"))
 EVERY_S = 0.1
-PROCESSES = ("api", "worker", "audit", "patroni", "door", "supervisor")
-"""What keeps its process: it reads the files at each handshake, or has none. PostgreSQL's are Patroni's to restart."""
+PROCESSES = ("api", "worker", "audit", "patroni", "postgres", "door", "supervisor")
+"""What keeps its process: it reads the files at each handshake, or has none."""
 
 
 @pytest.fixture(scope="module")

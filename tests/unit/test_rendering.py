@@ -175,6 +175,14 @@ def test_nothing_starts_by_itself_and_everything_is_restarted() -> None:
     assert {(parser[name]["autostart"], parser[name]["autorestart"]) for name in programs} == {("false", "true")}
 
 
+def test_only_patronis_etcd_is_killed_when_it_is_stopped() -> None:
+    """Whoever else stops ends in good order; a member of Patroni's etcd that does has the primary demoted."""
+    parser = supervisord("n1")
+    signals = {name: parser[name]["stopsignal"] for name in parser.sections() if name.startswith("program:")}
+    assert {name for name, signal in signals.items() if signal == "KILL"} == {"program:etcd"}
+    assert set(signals.values()) == {"KILL", "TERM"}
+
+
 def test_supervisor_gives_up_only_towards_the_restarter() -> None:
     """The listener that starts what supervisor gave up on is itself never given up on in practice."""
     listener = supervisord("n2")["eventlistener:restarter"]
