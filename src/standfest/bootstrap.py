@@ -218,7 +218,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
         store, maintenance = await stack.enter_async_context(journal_etcd(configuration.journal))
         receipts = await stack.enter_async_context(receipt_log(configuration.receipts.directory, configuration.service))
         journal = Journal(store, configuration.journal.size_max_bytes)
-        intake = Intake(orders, journal, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX)
+        intake = Intake(orders, journal, deadline_s=ORDER_DEADLINE_S, under_way_max=ORDERS_UNDER_WAY_MAX, lookups=reads)
         synthetic = Synthetic(intake, configuration.merchant.currency)
         services = Services(
             node=configuration.node,
@@ -281,7 +281,7 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
     address = configuration.worker.host
     async with contextlib.AsyncExitStack() as stack:
         pool = database(configuration).beside(connections_max=WORKER_CONNECTIONS)
-        drain_pool = pool.beside(connections_max=WORKER_CONNECTIONS)
+        drain_pool = pool.beside(connections_max=WORKER_CONNECTIONS, lock_timeout_ms=LOCK_WAIT_MS)
         for each in (pool, drain_pool):
             stack.push_async_callback(each.close)
         store, maintenance = await stack.enter_async_context(journal_etcd(configuration.journal))

@@ -16,7 +16,8 @@ from standfest.domain.events import broken_at
 from standfest.domain.products import Product
 from standfest.domain.synthetic import SYNTHETIC_CLIENT, synthetic_order
 from standfest.intake.direct import Placement
-from standfest.intake.drain import Drainer, _Ahead
+from standfest.intake.drain import Drainer
+from standfest.intake.drain_ahead import Ahead
 from standfest.intake.entries import encode_entry
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
 from standfest.intake.journal import Accepted, Journal
@@ -154,7 +155,7 @@ async def test_drainers_at_once_make_one_order_of_an_entry(
     ]
 
     async def drain_all(drainer: Drainer) -> None:
-        async with _Ahead(journal, [], 100) as ahead:
+        async with Ahead(journal, [], 100) as ahead:
             await drainer._drain(pairs, ahead)
 
     await asyncio.gather(*(drain_all(Drainer(pool, journal)) for _ in range(4)))

@@ -7,15 +7,22 @@ import contextlib
 import datetime
 
 import msgspec
+import psycopg
+import pytest
 
 from standfest.catalogue import stock
 from standfest.catalogue.stock import Count
 from standfest.clients.etcd_kv import EtcdStore
 from standfest.domain.cancellation import CancelRequest
 from standfest.domain.synthetic import synthetic_order
+from standfest.intake import paths
 from standfest.intake.backlog_age import BacklogAge
+from standfest.intake.direct import Placement
+from standfest.intake.drain import Drainer
+from standfest.intake.errors import KeyReused
 from standfest.intake.intake import Intake
 from standfest.intake.journal import Backlog, Journal
+from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.paths import BACKLOG_AGE_MAX_S, LOOK_DIRECT_S, Path
 from standfest.sales.backorders import confirm_backorders
 from standfest.sales.cancel import CancelCommand, cancel
@@ -186,9 +193,9 @@ async def test_a_clock_that_is_ahead_keeps_nobody_on_the_journal(
             await task
 
 
-def looked(count: int, revision: int, drained: int | None) -> Backlog:
+def looked(count: int, revision: int, drained: int | None, aside: int = 0) -> Backlog:
     """What a look at the journal shows."""
-    return Backlog(count, None, revision, drained)
+    return Backlog(count, None, revision, drained, aside=aside)
 
 
 def test_the_backlogs_age_is_counted_from_the_last_look_that_did_not_show_it() -> None:
@@ -201,6 +208,99 @@ def test_the_backlogs_age_is_counted_from_the_last_look_that_did_not_show_it() -
     assert ages.learn(looked(1, 15, 13), 4.0, 4.0) == 2.0  # what was there at 13 is drained
     assert ages.learn(looked(1, 15, 15), 5.0, 5.0) == 0.0
     assert ages.learn(looked(1, 3, 1), 6.0, 6.0) == float("inf")  # another store
+
+
+def test_what_is_left_aside_makes_no_backlog_old() -> None:
+    """Entries that wait for what somebody holds do not send everybody behind them; one more that waits does."""
+    ages = BacklogAge()
+    assert ages.learn(looked(3, 10, 5, aside=3), 0.0, 0.0) == 0.0
+    assert ages.learn(looked(4, 12, 5, aside=3), 5.0, 5.0) == 5.0
+
+
+async def test_a_lock_on_one_product_leaves_all_others_on_the_direct_path(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """While somebody holds one product's stock for seconds, orders of it go on coming into the journal and a drainer
+    waits for them: nobody leaves the direct path, and once the stock is free they are confirmed."""
+    pear, plum = stock_product(database, "pear", 1000), stock_product(database, "plum", 1000)
+    held = [order(f"pear {number}", (pear, 1)) for number in range(16)]
+    stop = asyncio.Event()
+    drained = pool.beside(4, lock_timeout_ms=LOCK_WAIT_MS)
+    drainer = Drainer(drained, journal)
+    with psycopg.connect(database.dsn("standfest_owner")) as holder:
+        holder.execute("SELECT FROM stock WHERE product_id = %s FOR UPDATE", (pear.id,))
+        async with running(pool, journal) as intake:
+            await has_looked(intake)
+            draining = asyncio.create_task(drainer.run(stop))
+            for number, each in enumerate(held):  # for longer than an order may wait to be overtaken, twice
+                await accept(journal, each)
+                assert (await intake.place(order(f"plum {number}", (plum, 1)))).promise == "confirmed"
+                await asyncio.sleep(2 * BACKLOG_AGE_MAX_S / len(held))
+            assert (intake.turns, drainer.drained, await journal.count(5)) == (0, 0, len(held))
+            holder.rollback()
+            async with asyncio.timeout(20):
+                while await journal.count(5):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.05)
+            stop.set()
+            await draining
+    await drained.close()
+    assert {(await stored(pool, each.order_id)).status for each in held} == {"confirmed"}
+
+
+async def test_progress_never_goes_back(database: TestDatabase, pool: Database, journal: Journal) -> None:
+    """What was said to be drained is not taken back when entries that were left aside are drained at last."""
+    pear, plum = stock_product(database, "pear", 10), stock_product(database, "plum", 10)
+    pool = pool.beside(4, lock_timeout_ms=LOCK_WAIT_MS)
+    drainer = Drainer(pool, journal)
+    said = []
+    with psycopg.connect(database.dsn("standfest_owner")) as holder:
+        holder.execute("SELECT FROM stock WHERE product_id = %s FOR UPDATE", (pear.id,))
+        await accept(journal, order("first", (pear, 1)), order("second", (plum, 1)))
+        await drainer.round()
+        said.append(await journal.backlog(5))
+        await accept(journal, order("third", (pear, 1)), order("fourth", (plum, 1)))
+        await drainer.round()
+        said.append(await journal.backlog(5))
+        holder.rollback()
+    await drainer.round()
+    said.append(await journal.backlog(5))
+    await pool.close()
+    revisions = [each.drained_revision or 0 for each in said]
+    assert revisions == sorted(revisions)
+    assert [(each.count, each.aside) for each in said] == [(1, 1), (2, 2), (0, 0)]
+
+
+async def test_stuck_drainers_make_no_goods_scarce(
+    database: TestDatabase, pool: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody drains, and new orders go directly for that reason, what was never read holds no goods back."""
+    monkeypatch.setattr(paths, "DRAINERS_STUCK_S", 1.0)
+    pear, plum = stock_product(database, "pear", 1000), stock_product(database, "plum", 500)
+    async with running(pool, journal) as intake:
+        await has_looked(intake)
+        await accept(journal, *(order(f"waits {number}", (pear, 1)) for number in range(300)))
+        await eventually(intake, Path.JOURNAL)
+        await eventually(intake, Path.DIRECT)
+        placed = [await intake.place(order(f"plum {number}", (plum, 1))) for number in range(4)]
+    assert {each.promise for each in placed} == {"confirmed"}
+    await drain(pool, journal)
+
+
+async def test_keys_that_are_used_again_and_again_keep_nobody_off_the_direct_path(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """A client that sends other orders under its used keys is told so, and takes no connection from new orders."""
+    pear, plum = stock_product(database, "pear", 1000), stock_product(database, "plum", 1000)
+    async with running(pool, journal) as intake:
+        await asyncio.gather(*(intake.place(order(f"k{number}", (pear, 1))) for number in range(60)))
+        again = [asyncio.create_task(intake.place(order(f"k{number}", (plum, 1)))) for number in range(60)]
+        placed: list[Placement] = []
+        while not all(task.done() for task in again):
+            placed.append(await intake.place(order(f"new {len(placed)}", (plum, 1))))
+        outcomes = await asyncio.gather(*again, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {KeyReused}
+        assert {outcome.promise for outcome in placed} == {"confirmed"}
+        assert intake.turns == 0
 
 
 async def test_new_goods_go_to_those_who_wait(database: TestDatabase, pool: Database, journal: Journal) -> None:

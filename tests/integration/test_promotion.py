@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import psycopg
 import pytest
 
 from standfest.clients.etcd_kv import Delete, EtcdStore, Put, Range, Txn
-from standfest.cluster.promotion import claim
+from standfest.cluster.promotion import PERMIT_S, claim
 from tests.support.etcd import EtcdCluster
 from tests.support.postgres import PostgresCluster, Server, start_cluster
 from tests.support.waiting import wait_until
@@ -196,3 +197,13 @@ def test_a_persons_permit_counts_once(stage: Stage) -> None:
     assert not stage.permit.exists()
     with stage.asked() as process:
         said_until(process, "waits to be promoted")
+
+
+def test_a_permit_that_was_left_behind_does_not_count(stage: Stage) -> None:
+    """A permit of a `standfest recover` long ago is taken away, and the voters are waited for as if there were none."""
+    stage.permit.touch()
+    long_ago = time.time() - 2 * PERMIT_S
+    os.utime(stage.permit, (long_ago, long_ago))
+    with stage.asked() as process:
+        said_until(process, "waits to be promoted")
+    assert not stage.permit.exists()

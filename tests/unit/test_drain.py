@@ -2,7 +2,7 @@
 
 import pytest
 
-from standfest.intake.drain import GIVE_WAY_MAX_S, give_way_s
+from standfest.intake.drain_ahead import GIVE_WAY_MAX_S, give_way_s
 
 
 @pytest.mark.parametrize(("read_s", "pause_s"), [(0.0, 0.0), (0.09, 0.0), (0.2, 0.2), (3.0, GIVE_WAY_MAX_S)])

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from standfest.intake.paths import DRAINERS_STUCK_S, Path, Sight, is_old, look_again_s, next_path
+from standfest.intake.drain import IDLE_S
+from standfest.intake.paths import (
+    BACKLOG_AGE_MAX_S,
+    DRAINERS_STUCK_S,
+    LOOK_DIRECT_S,
+    Path,
+    Sight,
+    is_old,
+    look_again_s,
+    next_path,
+)
 
 UNKNOWN = float("inf")
 
@@ -16,7 +26,7 @@ UNKNOWN = float("inf")
         (None, 0.0, None, False, Path.JOURNAL),  # nor does the journal: who comes is told so
         (0.0, 0.0, 0.0, False, Path.DIRECT),  # nobody waits
         (0.0, 0.0, 0.9, False, Path.DIRECT),  # who waits came just now
-        (0.0, 0.0, 1.1, False, Path.JOURNAL),  # nobody overtakes them
+        (0.0, 0.0, 2.1, False, Path.JOURNAL),  # nobody overtakes them
         (0.0, 0.0, UNKNOWN, False, Path.JOURNAL),  # how long they wait is not known
         (0.4, 0.5, 0.0, False, Path.JOURNAL),  # it has to answer for a while first
         (0.5, 0.5, 0.0, False, Path.DIRECT),
@@ -34,7 +44,7 @@ def test_the_way_back_is_taken_when_it_overtakes_nobody(
 
 @pytest.mark.parametrize(
     ("age_s", "full", "old"),
-    [(None, False, False), (0.0, False, False), (0.9, False, False), (1.0, False, True), (UNKNOWN, False, True),
+    [(None, False, False), (0.0, False, False), (1.9, False, False), (2.0, False, True), (UNKNOWN, False, True),
      (60.0, True, False)],
 )  # fmt: skip
 def test_the_direct_path_is_left_for_those_who_wait(age_s: float | None, full: bool, old: bool) -> None:
@@ -57,3 +67,8 @@ def test_the_direct_path_is_left_for_those_who_wait(age_s: float | None, full: b
 def test_an_old_backlog_is_looked_at_less_often(answering_s: float | None, age_s: float | None, pause_s: float) -> None:
     """The pause grows with the backlog's age, between a tenth of a second and a whole one."""
     assert look_again_s(Sight(answering_s, 0.0, age_s, False)) == pytest.approx(pause_s)
+
+
+def test_an_order_that_only_passes_through_the_journal_sends_nobody_there() -> None:
+    """The bound leaves room for a look, the pause of the drainers and a round: an age is known to a look only."""
+    assert BACKLOG_AGE_MAX_S >= LOOK_DIRECT_S + IDLE_S + 1.0

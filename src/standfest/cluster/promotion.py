@@ -46,6 +46,8 @@ from standfest.errors import StandfestError
 WAIT_S = 600.0
 """How long a quorum may take to stream from here, before the key is given up and taken again. Without a quorum the
 promoted server could confirm nothing anyway."""
+PERMIT_S = 60.0
+"""A permit counts for so long after `standfest recover` renewed it, which it does while it waits for the promotion."""
 AHEAD_S = 3.0
 """How long a follower may have more WAL than this server, which may still be receiving it, until the key is given
 up."""
@@ -323,12 +325,15 @@ def main(arguments: Sequence[str]) -> int:
     """`PATRONI-FILE PERMIT`: 0 where PostgreSQL may be promoted now.
 
     Where the file PERMIT is there a person has decided that no other member comes back (`standfest recover`): it is
-    taken away, and counts once."""
+    taken away, and counts once, while it is new. An old one was left behind: by now others may vote."""
     file, permit = map(Path, arguments)
     with contextlib.suppress(FileNotFoundError):
+        age_s = time.time() - permit.stat().st_mtime
         permit.unlink()
-        _tell("promoted alone, as `standfest recover` said")
-        return 0
+        if abs(age_s) <= PERMIT_S:
+            _tell("promoted alone, as `standfest recover` said")
+            return 0
+        _tell(f"a permit to be promoted alone was left behind {age_s:.0f} s ago, and does not count")
     try:
         wait_until_safe(PatroniFile.read(file))
     except StandfestError as error:

@@ -104,7 +104,10 @@ async def recover(cluster: Cluster, survivor: Node, plan: Plan, progress: Progre
         member = cluster.journal(survivor)
         done.brought_back = await bring_back(cluster.asker.session, member.address, cluster.tls)
     await start_programs(cluster, [survivor], (Kind.PATRONI,))
-    await until(f"the database on {survivor.name}", lambda: _promoted(cluster, survivor), plan.timeout_s, progress)
+    try:
+        await until(f"the database on {survivor.name}", lambda: _promoted(cluster, survivor), plan.timeout_s, progress)
+    finally:
+        promotion_permit(cluster.node_home(survivor)).unlink(missing_ok=True)  # it is for this promotion alone
     if _is_last(cluster, survivor):  # also where it was interrupted here; no client can read before a standby is there
         await asyncio.to_thread(begin_generation, cluster)
     for node in _others(cluster, survivor):

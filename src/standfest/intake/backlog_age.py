@@ -22,6 +22,8 @@ class BacklogAge:
     def learn(self, backlog: Backlog, asked_at: float, now: float) -> float:
         """Seconds that the oldest order has waited at most; 0 where none waits, infinite where that is not known.
 
+        What was left aside does not count: it waits for goods that somebody holds, or for a later release.
+
         Synthetic orders do not count: where all is slow they wait as well, and that alone is no reason to send every
         order by the journal, which would make it slower.
 
@@ -35,7 +37,7 @@ class BacklogAge:
         if self._looks and backlog.revision == self._looks[-1][0]:
             self._looks.pop()
         self._looks.append((backlog.revision, asked_at))
-        if backlog.count <= backlog.synthetic:
+        if backlog.count <= backlog.synthetic + backlog.aside:
             self._empty_at = backlog.revision
             return 0.0
         drained = max(backlog.drained_revision or 0, self._empty_at)

@@ -7,16 +7,16 @@ work. An entry is deleted after the commit, and only where it is still the one t
 What says something about the database makes a drainer wait. Whatever else goes wrong is sought by halving until one
 entry is alone with it: that one is set apart, and the others go on. An entry that fails alone proves nothing where
 every order would fail (a release and a schema that do not fit): so a synthetic order is tried out first, and where
-that fails as well, it is the database. What asks to be tried again (a lock that somebody holds) stays for the next
-round, and with it what comes later for the same goods.
+that fails as well, it is the database. What asks to be tried again stays for the next round, and with it what comes
+later for the same goods; so does whatever wants goods that somebody holds locked. Such entries come last in a round,
+and that all others were looked at is said before.
 """
 
 import asyncio
 import datetime
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from typing import Self
+from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
@@ -30,14 +30,18 @@ from standfest.domain.synthetic import SYNTHETIC_CLIENT, trial_order
 from standfest.errors import StandfestError
 from standfest.intake.agreed_again import keep_lower
 from standfest.intake.direct import Placement, place, place_aside, try_out
+from standfest.intake.drain_ahead import JOURNAL_DEADLINE_S, Ahead, give_way_s
 from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
-from standfest.intake.journal import Journal, Waiting
+from standfest.intake.journal import Journal, Progress, Waiting
+from standfest.intake.left_aside import LeftAside, Pair, batches_of, products_of
+from standfest.intake.locks import locked_stock
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline, pause
 from standfest.storage.errors import (
     DatabaseUnavailable,
+    LockTimeout,
     OutcomeUnknown,
     StatementFailed,
     TryAgain,
@@ -49,8 +53,9 @@ from standfest.telemetry.failures import facts_of
 
 LIST_MAX = 5_000
 BATCH_MAX = 100
-BATCH_LINES_MAX = 4_000
 ROUND_S = 15.0
+LEFT_LISTED_MAX = 20_000
+"""So many entries that were left do not hide those behind them."""
 TOO_NEW_MAX = 50_000
 """Entries that are left for a later release are remembered, so that they do not hide those behind them."""
 RELIST_S, RELIST_CHEAPLY_MAX = 2.0, 1_000
@@ -69,18 +74,15 @@ SYNTHETIC_KEPT_S = 600.0
 """A synthetic order is deleted after so long."""
 FORGET_INTERVAL_S = 60.0
 FORGET_MAX = 1_000
-STRAINED_S = 0.1
-"""A journal that takes so long to answer is strained, and new orders wait for it as well."""
-GIVE_WAY_MAX_S = 0.5
-_JOURNAL_DEADLINE_S = 3.0
 _DATABASE_DEADLINE_S = 5.0
+
+_LOCK_LOOK_S, _LOCK_ATTEMPTS = 0.05, 3
 
 _AWAY = (DatabaseUnavailable, OutcomeUnknown, EtcdError)
 _ROLLED_BACK = "40"  # SQLSTATE class: deadlocks and the like, as opposed to locks that are not available
 _DEFECTS = (psycopg.Error, StandfestError, msgspec.MsgspecError)
 
 _log = structlog.get_logger(__name__)
-_Pair = tuple[Waiting, Order]
 
 
 class OrdersRefused(DatabaseUnavailable):
@@ -96,8 +98,8 @@ class Drainer:
         self._batch_max = BATCH_MAX
         self._too_new: set[UUID] = set()
         self._listed_at = -RELIST_S
-        self._left = _Left()
-        self._left_before = _Left()
+        self._left = LeftAside()
+        self._left_before = LeftAside()
         self._alike: Counter[str] = Counter()
         self._turn: Connection | None = None
         self.refused = False
@@ -166,31 +168,36 @@ class Drainer:
                 return False
             self._turn = turn
             drained = 0
-            self._left_before, self._left = self._left, _Left()
-            last: list[_Pair] = []
+            self._left_before, self._left = self._left, LeftAside()
+            last: list[Pair] = []
             began = datetime.datetime.now(datetime.UTC)
-            listing = await self._journal.listing(LIST_MAX + len(self._too_new), _JOURNAL_DEADLINE_S)
+            list_max = LIST_MAX + len(self._too_new) + min(len(self._left_before.order_ids), LEFT_LISTED_MAX)
+            listing = await self._journal.listing(list_max, JOURNAL_DEADLINE_S)
             self._listed_at = time.monotonic()
             self._too_new.intersection_update(listing.order_ids)
             names = [name for name in listing.order_ids if name not in self._too_new]
-            async with _Ahead(self._journal, names, self._batch_max) as ahead:
+            whole = len(listing.order_ids) < list_max
+            async with Ahead(self._journal, names, self._batch_max, listing.progress) as ahead:
                 async for entries in ahead:
                     pairs = await self._decode(entries)
                     last += [pair for pair in pairs if pair in self._left_before]
-                    for batch in _batches([pair for pair in pairs if pair not in self._left_before]):
+                    for batch in batches_of([pair for pair in pairs if pair not in self._left_before]):
                         drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
                     await asyncio.sleep(give_way_s(ahead.read_s))
                     if over():
                         break
-                for pair in last:
+                # All were looked at, and what is left aside may keep the round waiting.
+                if whole and not over() and (last or self._left.order_ids or not drained):
+                    aside = len(last) + len(self._left.order_ids) + len(listing.order_ids) - len(names)
+                    await ahead.say(Progress(began, listing.revision, aside))
+                for batch in self._left_before.batches(last, self._batch_max):
                     if over():
-                        self._left.add(pair)
+                        for pair in batch:
+                            self._left.add(pair)
                     else:
-                        drained += await self._drain([pair], ahead)
+                        drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
-            if not drained and len(listing.order_ids) < LIST_MAX and not over():  # all were looked at
-                await self._journal.say_progress(began, listing.revision, _JOURNAL_DEADLINE_S)
             await turn.execute("COMMIT")
         return drained > 0
 
@@ -204,18 +211,18 @@ class Drainer:
 
         What is remembered may have been drained elsewhere, and as many others may wait: a listing finds out.
         """
-        count = await self._journal.count(_JOURNAL_DEADLINE_S)
+        count = await self._journal.count(JOURNAL_DEADLINE_S)
         if not count:
             self._too_new.clear()
-            self._left = _Left()
+            self._left = LeftAside()
             return False
         if count != len(self._too_new) or count <= RELIST_CHEAPLY_MAX:
             return True
         return time.monotonic() - self._listed_at >= RELIST_S
 
-    async def _decode(self, entries: Sequence[Waiting]) -> list[_Pair]:
+    async def _decode(self, entries: Sequence[Waiting]) -> list[Pair]:
         """The entries in the order of their creation; what cannot be read is set apart, or left for a later release."""
-        pairs: list[_Pair] = []
+        pairs: list[Pair] = []
         for entry in entries:
             try:
                 pairs.append((entry, decode_entry(entry.data)))
@@ -227,9 +234,9 @@ class Drainer:
         # Those that were created in one transaction have one revision.
         return sorted(pairs, key=lambda pair: (pair[0].create_revision, pair[1].accepted_at))
 
-    async def _drain(self, batch: Sequence[_Pair], ahead: "_Ahead", attempt: int = 1) -> int:
+    async def _drain(self, batch: Sequence[Pair], ahead: Ahead, attempt: int = 1) -> int:
         """Writes a batch and deletes it, halved until a bad entry is alone; how many entries are done with."""
-        waiting: list[_Pair] = []
+        waiting: list[Pair] = []
         for pair in batch:
             if self._left.has_goods_of(pair):  # an earlier one that was left wants the same: nobody overtakes it
                 self._left.add(pair)
@@ -244,6 +251,9 @@ class Drainer:
         except Exception as error:
             if self._turn is not None:
                 await self._turn.execute("SELECT")
+            if len(waiting) > 1 and isinstance(error, LockTimeout) and attempt < _LOCK_ATTEMPTS:
+                self._left.hold(await self._locked(waiting, standing=attempt == 1))
+                return await self._drain(waiting, ahead, attempt + 1)
             if len(waiting) == 1 and _is_rolled_back(error) and attempt < ROLLED_BACK_MAX:
                 await asyncio.sleep(2**attempt * ROLLED_BACK_PAUSE_S)
                 return await self._drain(waiting, ahead, attempt + 1)
@@ -258,7 +268,22 @@ class Drainer:
         self._count(waiting)
         return len(waiting)
 
-    async def _judge(self, pair: _Pair, error: Exception) -> int:
+    async def _locked(self, batch: Sequence[Pair], *, standing: bool) -> set[int]:
+        """Products of these orders whose stock somebody holds locked now.
+
+        `standing`: and did so a moment before: an order that is just being placed is waited for once more instead.
+        """
+        products = {product_id for _, order in batch for product_id in products_of(order)}
+        async with self._database.connection(Deadline.after(_DATABASE_DEADLINE_S)) as connection:
+            locked = await locked_stock(connection, products)
+            if standing and locked:
+                await asyncio.sleep(_LOCK_LOOK_S)
+                again = await locked_stock(connection, set(locked))
+                locked = {product_id: holder for product_id, holder in again.items() if locked[product_id] == holder}
+        _log.info("goods_locked", products=len(locked), orders=len(batch))
+        return set(locked)
+
+    async def _judge(self, pair: Pair, error: Exception) -> int:
         """What becomes of an entry that failed alone: set apart, or left for the next round; how many are done with.
 
         Raises:
@@ -269,6 +294,7 @@ class Drainer:
         if concerns_the_database(error) or (isinstance(error, TryAgain) and not _is_rolled_back(error)):
             _log.warning("journal_entry_left", order_id=str(entry.order_id), **facts_of(error))
             self._left.add(pair)
+            self._left.alone.add(entry.order_id)
             return 0
         kind = _kind(error)
         if self._alike[kind] >= ALIKE_MAX:
@@ -291,7 +317,7 @@ class Drainer:
         except (psycopg.Error, StatementFailed) as error:
             raise OrdersRefused(f"the database refuses every order: {facts_of(error)['error']}") from error
 
-    async def _write(self, batch: Sequence[_Pair]) -> None:
+    async def _write(self, batch: Sequence[Pair]) -> None:
         orders = [order for _, order in batch]
         outcomes = await place(self._database, orders, Deadline.after(_DATABASE_DEADLINE_S))
         aside = []
@@ -317,7 +343,7 @@ class Drainer:
         defect = None if isinstance(error, _DEFECTS) else error  # what says itself what is wrong needs no traceback
         _log.error("journal_entry_quarantined", order_id=str(entry.order_id), **facts, exc_info=defect)
         try:
-            await self._journal.quarantine(entry, str(facts["error"])[:REASON_MAX], _JOURNAL_DEADLINE_S)
+            await self._journal.quarantine(entry, str(facts["error"])[:REASON_MAX], JOURNAL_DEADLINE_S)
         except (EtcdFull, EtcdRejected) as refused:
             _log.error("journal_entry_not_quarantined", order_id=str(entry.order_id), **facts_of(refused))
             self._left.order_ids.add(entry.order_id)
@@ -325,7 +351,7 @@ class Drainer:
         self.set_apart += 1
         return 1
 
-    def _count(self, batch: Sequence[_Pair]) -> None:
+    def _count(self, batch: Sequence[Pair]) -> None:
         now = datetime.datetime.now(datetime.UTC)
         for _, order in batch:
             if order.client_id == SYNTHETIC_CLIENT:
@@ -334,82 +360,6 @@ class Drainer:
             else:
                 self.drained += 1
                 self._alike.clear()
-
-
-class _Left:
-    """Entries that a round left for the next one, and the goods that they want, which later ones must not take."""
-
-    def __init__(self) -> None:
-        self.order_ids: set[UUID] = set()
-        self._products: set[int] = set()
-
-    def __contains__(self, pair: _Pair) -> bool:
-        return pair[0].order_id in self.order_ids or self.has_goods_of(pair)
-
-    def add(self, pair: _Pair) -> None:
-        """Leaves an entry."""
-        self.order_ids.add(pair[0].order_id)
-        self._products |= _products(pair[1])
-
-    def has_goods_of(self, pair: _Pair) -> bool:
-        """Whether an entry that was left wants some of the goods of this one."""
-        return bool(self._products) and not self._products.isdisjoint(_products(pair[1]))
-
-
-class _Ahead:
-    """What a round does with the journal while the database works: it reads the next entries and removes the last."""
-
-    def __init__(self, journal: Journal, order_ids: Sequence[UUID], batch_max: int) -> None:
-        self._journal = journal
-        self._parts = [order_ids[start : start + batch_max] for start in range(0, len(order_ids), batch_max)]
-        self._reading: asyncio.Task[list[Waiting]] | None = None
-        self._removing: asyncio.Task[None] | None = None
-        self.read_s = 0.0
-        """How long the journal took to answer the last read."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Waits for the last removal, which has a deadline of its own: what is written need not be written again."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        if self._removing is not None:
-            removed = await asyncio.gather(self._removing, return_exceptions=True)
-            if kind is None and isinstance(removed[0], BaseException):
-                raise removed[0]
-
-    async def __aiter__(self) -> AsyncIterator[list[Waiting]]:
-        """The entries, part by part."""
-        for number, part in enumerate(self._parts):
-            entries = await (self._reading or self._read(part))
-            self._reading = None
-            if number + 1 < len(self._parts):
-                self._reading = asyncio.create_task(self._read(self._parts[number + 1]))
-            yield entries
-
-    async def _read(self, part: Sequence[UUID]) -> list[Waiting]:
-        began = time.monotonic()
-        entries = await self._journal.read(part, _JOURNAL_DEADLINE_S)
-        self.read_s = time.monotonic() - began
-        return entries
-
-    async def remove(self, batch: Sequence[_Pair]) -> None:
-        """Removes written entries; waits only for the removal before."""
-        if self._removing is not None:
-            await self._removing
-        self._removing = asyncio.create_task(self._journal.remove(batch, _JOURNAL_DEADLINE_S))
-
-
-def give_way_s(read_s: float) -> float:
-    """Seconds to pause where the journal took `read_s` to answer: new orders go before old ones."""
-    return 0.0 if read_s < STRAINED_S else min(read_s, GIVE_WAY_MAX_S)
-
-
-def _products(order: Order) -> set[int]:
-    """What of it is kept in stock."""
-    return {line.product_id for line in order.lines if line.stock_policy != "untracked"}
 
 
 def _kind(error: Exception) -> str:
@@ -424,24 +374,6 @@ def _is_rolled_back(error: Exception) -> bool:
     """Whether it was rolled back for the sake of another. A lock is waited for instead: who holds it lets go."""
     cause = error.__cause__
     return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith(_ROLLED_BACK)
-
-
-def _batches(pairs: Sequence[_Pair]) -> list[list[_Pair]]:
-    """In the order given, bounded by lines, and no two with one client and key together."""
-    batches: list[list[_Pair]] = []
-    keys: set[object] = set()
-    lines = 0
-    for pair in pairs:
-        order = pair[1]
-        key = (order.client_id, order.idempotency_key)
-        lines += len(order.lines)
-        if not batches or key in keys or lines > BATCH_LINES_MAX:
-            batches.append([])
-            keys.clear()
-            lines = len(order.lines)
-        keys.add(key)
-        batches[-1].append(pair)
-    return batches
 
 
 async def forget_synthetic(database: Database) -> None:

@@ -41,7 +41,7 @@ from standfest.intake.locks import HELD, Held, Placed, StockLocks
 from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, StatementFailed, TryAgain
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, StatementFailed, TryAgain
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
 
@@ -59,6 +59,8 @@ DIRECT_GATHER_S = 0.008
 """In company orders leave so far apart, to be fewer batches: where little is sent, each costs more than its orders."""
 DIRECT_SPACING_S = 0.01
 """A second one leaves so long after the first: where commits are quick, all that arrives meanwhile shares the next."""
+LOOKUPS_MAX = 2
+"""Orders that are looked up at a time, as their key was used before."""
 HELD_SPACING_S = 0.05
 """Between two looks whether stock that others hold locked is free."""
 HELD_MAX = 32
@@ -102,15 +104,28 @@ class BacklogOld(StandfestError):
 class Intake:
     """Takes orders. `run` watches for the way back and has to run as long as orders are taken."""
 
-    def __init__(self, database: Database, journal: Journal, *, deadline_s: float, under_way_max: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        *,
+        deadline_s: float,
+        under_way_max: int,
+        lookups: Database | None = None,
+    ) -> None:
         """
         Args:
-            database: where orders go; a pool of their own with DIRECT_FLIGHTS connections and one for the probe.
+            database: where orders go; a pool of their own with DIRECT_FLIGHTS connections and one for orders that wait
+                for locked stock, and for the probe.
             journal: where they go while it is away.
+            lookups: another pool to the same, so that whoever looks up what became of an order takes no flight's
+                connection; None: the same pool.
             deadline_s: seconds after which an order is answered, whatever is known by then.
             under_way_max: so many orders at once; more are turned away.
         """
         self._database = database
+        self._lookups = lookups or database
+        self._looking_up = asyncio.Semaphore(LOOKUPS_MAX)
         self._journal = journal
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
@@ -296,12 +311,24 @@ class Intake:
             if order.order_id in accepted:
                 held = accepted[order.order_id]
                 return Placement(held, True, "accepted", held.content_hash)
-            stored = await find_placed(self._database, order, deadline)
+            stored = await self._look_up(order, deadline)
         except (EtcdError, DatabaseUnavailable, OutcomeUnknown, psycopg.Error) as error:
             raise IntakeOutcomeUnknown(f"{reused}, and whether this one was accepted is not known: {error}") from error
         if isinstance(stored, Placement):
             return stored
         raise stored or reused
+
+    async def _look_up(self, order: Order, deadline: Deadline) -> Outcome | None:
+        """As `find_placed`, a few at a time: a client that uses its keys again and again occupies no more."""
+        try:
+            async with asyncio.timeout(max(deadline.remaining_s, 0)):
+                await self._looking_up.acquire()
+        except TimeoutError:
+            raise PoolBusy("as many orders are looked up as may be at a time") from None
+        try:
+            return await find_placed(self._lookups, order, deadline)
+        finally:
+            self._looking_up.release()
 
     async def _place_once_free(self, order: Order, deadline: Deadline) -> Outcome | Behind:
         """Places an order whose stock somebody else holds locked, as soon as it is free.
@@ -338,9 +365,7 @@ class Intake:
         stored: Outcome | None = None
         if not self.database_away:
             try:
-                stored = await find_placed(
-                    self._database, order, Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
-                )
+                stored = await self._look_up(order, Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s)))
             except (DatabaseUnavailable, OutcomeUnknown, psycopg.Error) as error:
                 _log.info("key_holder_not_known", **facts_of(error))
         if isinstance(stored, Placement):
@@ -374,7 +399,14 @@ class Intake:
         return await self._fly(self._locks.place_free, orders, deadline)
 
     async def _place_behind(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
-        return await place_behind(self._database, orders, deadline, DIRECT_SILENCE_S, Earlier(self._demand, self._ask))
+        earlier = Earlier(self._within_reach(self._demand), self._ask)
+        return await place_behind(self._database, orders, deadline, DIRECT_SILENCE_S, earlier)
+
+    def _within_reach(self, demand: Demand) -> Demand:
+        """What has to be left to those who wait: where the drainers stand still, or the journal takes nobody, only what
+        is known to be wanted. What unread entries may want would be all there is, and nobody could be put behind them.
+        """
+        return msgspec.structs.replace(demand, unread=0) if self._overtaking or self._journal.full else demand
 
     async def _fly(
         self,
@@ -388,7 +420,7 @@ class Intake:
         try:
             bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
             return await place(orders, bounded)
-        except TryAgain:
+        except (TryAgain, PoolBusy):  # nothing is said of the database
             raise
         except StatementFailed as error:
             if len(orders) == 1 and await self._refuses_all():
@@ -433,11 +465,11 @@ class Intake:
         try:
             backlog = await self._journal.backlog(_ASK_DEADLINE_S, certain=True, read_max=_ASK_ENTRIES_MAX)
         except EtcdError:
-            return Demand(unread=UNKNOWN_ENTRIES) if self._journal_tells else Demand()
+            return self._within_reach(Demand(unread=UNKNOWN_ENTRIES)) if self._journal_tells else Demand()
         except (StandfestError, msgspec.MsgspecError) as error:
             _log.error("backlog_not_read", **facts_of(error))
             return Demand()
-        return backlog.demand
+        return self._within_reach(backlog.demand)
 
     async def _refuses_all(self) -> bool:
         """Whether the database refuses a synthetic order, too; False where that was asked a moment ago."""

@@ -100,6 +100,8 @@ class Progress(msgspec.Struct, frozen=True):
     accepted_at: datetime.datetime
     revision: int | None = None
     """What was created at it, or before, is drained, or left aside; None where an older release wrote this."""
+    aside: int = 0
+    """So many entries were left aside, and wait still: whoever comes later overtakes them."""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -108,6 +110,8 @@ class Listing(msgspec.Struct, frozen=True):
     order_ids: list[UUID]
     revision: int
     """Of the store when they were listed."""
+    progress: Progress | None = None
+    """As it was said last."""
 
 
 class Backlog(msgspec.Struct, frozen=True):
@@ -124,6 +128,8 @@ class Backlog(msgspec.Struct, frozen=True):
     """What the orders that wait want."""
     synthetic: int = 0
     """So many of those that wait are synthetic, as far as they were read: to overtake them wrongs nobody."""
+    aside: int = 0
+    """So many of those that wait were left aside: their turn does not come before theirs who come later."""
 
     def age_s(self, now: datetime.datetime) -> float:
         """At most so many seconds ago the oldest waiting order was accepted; 0 where nothing waits, infinite where
@@ -225,14 +231,15 @@ class Journal:
         if len(results) < 2:
             raise JournalBroken("the journal answered a question with something else")
         orders = list(_readable(value for result in results[2:] for value in result.values))
-        progress = [msgspec.json.decode(value.value, type=Progress) for value in results[1].values]
+        progress = _progress(results[1].values, answer.revision)
         return Backlog(
             results[0].count,
-            progress[0].accepted_at if progress else None,
+            progress.accepted_at if progress else None,
             answer.revision,
-            progress[0].revision if progress else None,
+            progress.revision if progress else None,
             demand_of(orders, max(results[0].count - len(orders), 0)),
             sum(order.client_id == SYNTHETIC_CLIENT for order in orders),
+            progress.aside if progress else 0,
         )
 
     async def quarantined(self, deadline_s: float) -> int:
@@ -256,14 +263,14 @@ class Journal:
             EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
         """
         wanted = Range(_ORDERS, _ORDERS_END, limit=limit, keys_only=True, by_creation=True)
-        answer = await self._store.txn(Txn((), (wanted,)), deadline_s)
+        answer = await self._store.txn(Txn((), (wanted, Range(_PROGRESS))), deadline_s)
         names: list[UUID] = []
-        for value in _values(answer.result.results):
+        for value in _values(answer.result.results[:1]):
             try:
                 names.append(_order_id(value.key))
             except ValueError:
                 _log.error("journal_key_names_no_order", key=value.key.decode("ascii", "replace"))
-        return Listing(names, answer.revision)
+        return Listing(names, answer.revision, _progress(_values(answer.result.results[1:]), answer.revision))
 
     async def read(self, order_ids: Sequence[UUID], deadline_s: float) -> list[Waiting]:
         """These entries, without those that are gone, at most 128."""
@@ -284,28 +291,37 @@ class Journal:
             halves = (reads[:middle], reads[middle:])
             return [value for half in halves for value in await self._values(first, half, deadline_s)]
 
-    async def remove(self, drained: Iterable[tuple[Waiting, Order]], deadline_s: float) -> None:
+    async def remove(
+        self, drained: Iterable[tuple[Waiting, Order]], deadline_s: float, said: Progress | None = None
+    ) -> None:
         """Deletes entries that the database has, each only where it is still the one that was drained.
 
-        Those of them that are deleted are older than all that is left, save what was set apart.
+        Those of them that are deleted are older than all that is left, save what was left aside or set apart.
+
+        Args:
+            drained: the entries, as they were read.
+            deadline_s: seconds from now, for each transaction.
+            said: the progress that was said before: it never goes back. What it says is left aside is none of these.
         """
         pairs = list(drained)
-        accepted_at = max(order.accepted_at for _, order in pairs)
-        progress = Progress(accepted_at, max(entry.create_revision for entry, _ in pairs))
+        progress = _later(
+            said,
+            Progress(max(order.accepted_at for _, order in pairs), max(entry.create_revision for entry, _ in pairs)),
+        )
         for start in range(0, len(pairs), ORDERS_PER_TXN_MAX):
             part = pairs[start : start + ORDERS_PER_TXN_MAX]
             deletes = tuple(_remove(entry, order) for entry, order in part)
-            said = Put(_PROGRESS, msgspec.json.encode(progress))
+            put = Put(_PROGRESS, msgspec.json.encode(progress))
             try:
-                await self._store.txn(Txn((), (*deletes, said)), deadline_s)
+                await self._store.txn(Txn((), (*deletes, put)), deadline_s)
             except EtcdFull:  # then it takes nothing but deletions
                 await self._store.txn(Txn((), deletes), deadline_s)
 
-    async def say_progress(self, accepted_at: datetime.datetime, revision: int, deadline_s: float) -> None:
+    async def say_progress(self, progress: Progress, deadline_s: float) -> None:
         """Says that of what was accepted and created until then only that waits which is left aside."""
-        said = Put(_PROGRESS, msgspec.json.encode(Progress(accepted_at, revision)))
+        put = Put(_PROGRESS, msgspec.json.encode(progress))
         with contextlib.suppress(EtcdFull):  # then it takes nothing but deletions
-            await self._store.txn(Txn((), (said,)), deadline_s)
+            await self._store.txn(Txn((), (put,)), deadline_s)
 
     async def quarantine(self, entry: Waiting, reason: str, deadline_s: float) -> None:
         """Sets an entry apart: it holds up nobody, and is not lost. Its claim stays."""
@@ -314,6 +330,19 @@ class Journal:
         apart = Put(_QUARANTINE + name, encode_quarantined(entry.data, reason, since))
         unchanged = Unchanged(_ORDERS + name, entry.mod_revision)
         await self._store.txn(Txn((unchanged,), (apart, Delete(_ORDERS + name))), deadline_s)
+
+
+def _progress(values: Sequence[KeyValue], revision: int) -> Progress | None:
+    """The progress among these values, where it was ever said of this store, which is at a revision now."""
+    progress = msgspec.json.decode(values[0].value, type=Progress) if values else None
+    return None if progress is not None and (progress.revision or 0) > revision else progress
+
+
+def _later(said: Progress | None, now: Progress) -> Progress:
+    """Progress that goes back nowhere."""
+    if said is None or said.revision is None or now.revision is None:
+        return now
+    return Progress(max(said.accepted_at, now.accepted_at), max(said.revision, now.revision), said.aside)
 
 
 def _create(order: Order) -> Txn:

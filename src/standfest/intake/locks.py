@@ -90,7 +90,7 @@ class StockLocks:
     async def _look(self, products: set[int], deadline: Deadline) -> set[int]:
         """Those of the products whose stock is held by the same one as at the look before, or seen locked first now."""
         async with self._database.connection(deadline, self._silence_max_s) as connection:
-            locked = await _locked(connection, products)
+            locked = await locked_stock(connection, products)
         now = now_s()
         standing = set()
         for product_id in products:
@@ -107,7 +107,8 @@ class StockLocks:
         return standing
 
 
-async def _locked(connection: Connection, products: set[int]) -> dict[int, str]:
+async def locked_stock(connection: Connection, products: set[int]) -> dict[int, str]:
+    """Those of the products whose stock somebody else has locked now, and a sign of who it is."""
     look = statement("intake/locked_stock"), {"product_id": sorted(products)}
     _, found, _ = await connection.exchange.run(BEGIN, look, ROLLBACK)
     values = [(found.get_value(row, 0), found.get_value(row, 1)) for row in range(found.ntuples)]

@@ -9,9 +9,11 @@ from enum import Enum
 
 import msgspec
 
-BACKLOG_AGE_MAX_S = 1.0
-"""Nobody on the direct path overtakes an order that had waited longer than this when the journal was looked at last."""
-LOOK_DIRECT_S = 1.0
+BACKLOG_AGE_MAX_S = 2.0
+"""Nobody on the direct path overtakes an order that had waited longer than this when the journal was looked at last,
+save one that was left aside. An order waits for a drainer's round and the pause before, and its age is known to a look
+only: less would send everybody to the journal where single orders pass through it."""
+LOOK_DIRECT_S = 0.5
 """On the direct path the journal is looked at so often: by so much longer may have waited who is overtaken."""
 DRAINERS_STUCK_S = 30.0
 """The database answers for so long and the backlog does not get younger: taking orders goes before their order."""

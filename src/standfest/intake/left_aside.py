@@ -1,0 +1,70 @@
+"""Entries of the journal that a drainer leaves for its next round, and the batches that entries are written in."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from uuid import UUID
+
+from standfest.domain.orders import Order
+from standfest.intake.journal import Waiting
+
+BATCH_LINES_MAX = 4_000
+
+Pair = tuple[Waiting, Order]
+"""An entry, and the order in it."""
+
+
+class LeftAside:
+    """Entries that a round left for the next one, and the goods that they want, which later ones must not take."""
+
+    def __init__(self) -> None:
+        self.order_ids: set[UUID] = set()
+        self.alone: set[UUID] = set()
+        """Those of them that were tried alone; what comes later for the same goods is left with them."""
+        self._products: set[int] = set()
+
+    def __contains__(self, pair: Pair) -> bool:
+        return pair[0].order_id in self.order_ids or self.has_goods_of(pair)
+
+    def add(self, pair: Pair) -> None:
+        """Leaves an entry."""
+        self.order_ids.add(pair[0].order_id)
+        self._products |= products_of(pair[1])
+
+    def hold(self, products: set[int]) -> None:
+        """Leaves whatever wants one of these products."""
+        self._products |= products
+
+    def has_goods_of(self, pair: Pair) -> bool:
+        """Whether an entry that was left wants some of the goods of this one."""
+        return bool(self._products) and not self._products.isdisjoint(products_of(pair[1]))
+
+    def batches(self, pairs: Sequence[Pair], batch_max: int) -> Iterator[list[Pair]]:
+        """These entries in their order, `batch_max` at a time; those that were tried alone alone again."""
+        for alone, group in groupby(pairs, lambda pair: pair[0].order_id in self.alone):
+            some = list(group)
+            size = 1 if alone else batch_max
+            for start in range(0, len(some), size):
+                yield from batches_of(some[start : start + size])
+
+
+def products_of(order: Order) -> set[int]:
+    """What of it is kept in stock."""
+    return {line.product_id for line in order.lines if line.stock_policy != "untracked"}
+
+
+def batches_of(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """In the order given, bounded by lines, and no two with one client and key together."""
+    batches: list[list[Pair]] = []
+    keys: set[object] = set()
+    lines = 0
+    for pair in pairs:
+        order = pair[1]
+        key = (order.client_id, order.idempotency_key)
+        lines += len(order.lines)
+        if not batches or key in keys or lines > BATCH_LINES_MAX:
+            batches.append([])
+            keys.clear()
+            lines = len(order.lines)
+        keys.add(key)
+        batches[-1].append(pair)
+    return batches
