@@ -149,7 +149,7 @@ def running_api(
             stack.push_async_callback(orders.close)
             journal = await stack.enter_async_context(open_journal(members))
             catalogue = Catalogue(pool)
-            intake = Intake(orders, journal, deadline_s=order_deadline_s, under_way_max=64)
+            intake = Intake(orders, journal, deadline_s=order_deadline_s, under_way_max=64, lookups=pool)
             services = Services(
                 node="n1",
                 merchant=Merchant("DE", "EUR"),
