@@ -2,8 +2,9 @@
 
 A batch waits for a locked row for LOCK_WAIT_MS only. Then those of its orders that need nothing that is locked are
 placed at once, and the others wait beside (`HELD`), without holding anything themselves, until a look says that their
-stock is free; where a lock came up in between, all wait for one more look. Other batches lock rows too, for as long as their commits take: a row counts as held once two looks found
-the same holder, and as long as they do new orders that need it wait beside from the start.
+stock is free; where a lock came up in between, all wait for one more look. Other batches lock rows too, for as long as
+their commits take: a row counts as held once two looks found the same holder, and as long as they do new orders that
+need it wait beside from the start.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
