@@ -21,6 +21,7 @@ from standfest.intake.drain_ahead import Ahead
 from standfest.intake.entries import encode_entry
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
 from standfest.intake.journal import Accepted, Journal
+from standfest.intake.paths import BACKLOG_AGE_MAX_S
 from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable
 from standfest.storage.orders import read_events
@@ -79,7 +80,9 @@ async def test_nobody_overtakes_those_who_wait(database: TestDatabase, pool: Dat
     async with running(pool, journal) as intake:
         with database.standby.paused():
             await intake.place(order("first", (pear, 1)))
-        await asyncio.sleep(1.2)  # not a wait for something: the backlog has to be older than the bound
+        await asyncio.sleep(
+            BACKLOG_AGE_MAX_S + 0.2
+        )  # not a wait for something: the backlog has to be older than the bound
         assert (await intake.place(order("second", (pear, 1)))).promise == "accepted"
         await drain(pool, journal)
         await eventually_direct(intake)

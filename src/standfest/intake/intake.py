@@ -1,4 +1,4 @@
-"""The intake of one process: the direct path, the journal where the database is away, and the way back.
+"""The intake of one process: the direct path, and the journal where that is not taken (`direct_path.py`).
 
 A process on the direct path looks at the journal, too: where others' orders wait there for too long, or want the goods
 that are left, it goes behind them.
@@ -9,7 +9,6 @@ answer within its budget; on either path it has the same identity, so that both 
 
 import asyncio
 import contextlib
-import datetime
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,12 +21,10 @@ import structlog
 
 from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdUnavailable
 from standfest.domain.orders import Order
-from standfest.domain.synthetic import trial_order
 from standfest.errors import StandfestError
-from standfest.intake.backlog_age import BacklogAge
 from standfest.intake.batches import Batches
-from standfest.intake.demand import UNKNOWN_ENTRIES, Demand
-from standfest.intake.direct import Behind, Earlier, Outcome, Placement, find_placed, place_behind, try_out
+from standfest.intake.direct import Behind, Outcome, Placement, find_placed, place_behind
+from standfest.intake.direct_path import DIRECT_MAX_S, DIRECT_SILENCE_S, DirectPath, Turned
 from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
 from standfest.intake.errors import (
     IntakeOutcomeUnknown,
@@ -38,17 +35,13 @@ from standfest.intake.errors import (
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
 from standfest.intake.locks import HELD, Held, Placed, StockLocks
-from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
+from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, StatementFailed, TryAgain
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
 
-DIRECT_SILENCE_S = 0.3
-"""A direct attempt is given up after so long without a durable commit in this process."""
-DIRECT_MAX_S = 1.0
-"""A direct attempt is given up after so long whatever else is committed."""
 DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 64, 4_096
 """In one batch; with every text as long as it may be, so many lines are 20 MiB."""
 CLIENTS_SHARE_MAX = 0.75
@@ -75,30 +68,11 @@ JOURNAL_SPACING_S = 0.06
 """Between two departures, for the same reason; an order that comes alone leaves at once."""
 JOURNAL_MAX_S = 3.0
 """The journal elects a leader in less; where it does not answer, the database may be there again."""
-STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
-"""Who leaves the direct path again within STAY_S waits longer for the next way back: a slow machine is not kept busy by
-orders that are tried on both paths."""
-PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
-"""How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
-TRY_OUT_INTERVAL_S = 1.0
-"""Where the database refuses an order by itself, it is found out so often at most whether it would refuse every one."""
-_BACKLOG_DEADLINE_S = 1.0
-_ASK_DEADLINE_S = 0.15  # a batch waits for it, with stock locked
-_ASK_ENTRIES_MAX = 100
-
 _UNCLEAR = (OutcomeUnknown, EtcdOutcomeUnknown, EntryTooNew, EntryBroken, JournalBroken)
 """Failures that leave open whether the order is there."""
 
 Answer = TypeVar("Answer")
 _log = structlog.get_logger(__name__)
-
-
-class Turned(DatabaseUnavailable):
-    """The order had not left when the direct path was left."""
-
-
-class BacklogOld(StandfestError):
-    """Orders that were accepted earlier have waited in the journal for too long to be overtaken."""
 
 
 class Intake:
@@ -130,6 +104,7 @@ class Intake:
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
         self._under_way: Counter[UUID] = Counter()
+        self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, DIRECT_SILENCE_S, self._place_behind)
         self._direct: Batches[Placed] = Batches(
             self._fly_direct,
@@ -159,30 +134,21 @@ class Intake:
             flights_max=JOURNAL_FLIGHTS,
             spacing_s=JOURNAL_SPACING_S,
         )
-        self._away = asyncio.Event()
-        self._database_away = False
-        self._ages = BacklogAge()
-        self._demand = Demand()
-        self._journal_tells = False
-        self._overtaking = False
-        self._tried_out_at = -TRY_OUT_INTERVAL_S
-        self._probe_refused = False
-        self._back_at = time.monotonic()
-        self._rest_s = 0.0
-        self.turns = 0
-        """How often the direct path was left."""
 
     @property
     def path(self) -> Path:
         """The way that new orders take now."""
-        return Path.JOURNAL if self._away.is_set() else Path.DIRECT
+        return self._way.path
 
     @property
     def database_away(self) -> bool:
-        """Whether the database was found to be away, and has not answered since. Orders may go by the journal for
-        others' sake while it is there.
-        """
-        return self._away.is_set() and self._database_away
+        """Whether the database was found to be away, and has not answered since."""
+        return self._way.database_away
+
+    @property
+    def turns(self) -> int:
+        """How often the direct path was left."""
+        return self._way.turns
 
     @property
     def under_way(self) -> int:
@@ -238,17 +204,7 @@ class Intake:
 
     async def run(self) -> None:
         """Leaves the direct path for those who wait, and goes back when that is right, until it is cancelled."""
-        while True:
-            await self._stay()
-            stayed_s = time.monotonic() - self._back_at
-            if stayed_s > STAY_S or not self._database_away:
-                self._rest_s = 0.0
-            else:
-                self._rest_s = min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
-            await self._until_back()
-            self._back_at = time.monotonic()
-            self._away.clear()
-            _log.info("direct_path_again", rested_s=self._rest_s)
+        await self._way.run()
 
     async def _place(self, order: Order, deadline: Deadline) -> Placement:
         """Tries the paths; once something was sent and not answered, no refusal is the whole truth."""
@@ -399,14 +355,11 @@ class Intake:
         return await self._fly(self._locks.place_free, orders, deadline)
 
     async def _place_behind(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
-        earlier = Earlier(self._within_reach(self._demand), self._ask)
-        return await place_behind(self._database, orders, deadline, DIRECT_SILENCE_S, earlier)
+        return await place_behind(self._database, orders, deadline, DIRECT_SILENCE_S, self._way.earlier())
 
-    def _within_reach(self, demand: Demand) -> Demand:
-        """What has to be left to those who wait: where the drainers stand still, or the journal takes nobody, only what
-        is known to be wanted. What unread entries may want would be all there is, and nobody could be put behind them.
-        """
-        return msgspec.structs.replace(demand, unread=0) if self._overtaking or self._journal.full else demand
+    def _turn_away(self, turned: Turned) -> None:
+        for waiting in (self._direct, self._beside):
+            waiting.turn_away(turned)
 
     async def _fly(
         self,
@@ -423,125 +376,16 @@ class Intake:
         except (TryAgain, PoolBusy):  # nothing is said of the database
             raise
         except StatementFailed as error:
-            if len(orders) == 1 and await self._refuses_all():
-                self._leave(error)
+            if len(orders) == 1 and await self._way.refuses_all():
+                self._way.leave(error)
             raise
         except (DatabaseUnavailable, OutcomeUnknown) as error:
-            if began >= self._back_at:  # what set off before the way back was found says nothing of it
-                self._leave(error)
+            if began >= self._way.back_at:  # what set off before the way back was found says nothing of it
+                self._way.leave(error)
             raise
 
     async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused]:
         return await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))
-
-    def _leave(self, error: Exception) -> None:
-        """Leaves the direct path; what waits for it goes to the journal at once."""
-        self._database_away = not isinstance(error, BacklogOld)
-        if not self._away.is_set():
-            self.turns += 1
-            _log.warning("direct_path_left", waiting=self._direct.under_way, **facts_of(error))
-            self._away.set()
-        for waiting in (self._direct, self._beside):
-            waiting.turn_away(Turned("new orders go by the journal now"))
-
-    async def _stay(self) -> None:
-        """Looks at the journal now and then, until the direct path is left."""
-        while not self._away.is_set():
-            age_s = await self._backlog_age_s()
-            if not is_old(age_s, journal_full=self._journal.full):
-                self._overtaking = False
-            elif not self._overtaking and not self._away.is_set():
-                self._leave(BacklogOld(f"orders may wait in the journal for {age_s:.1f} s: new ones go behind them"))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_DIRECT_S):
-                    await self._away.wait()
-
-    async def _ask(self) -> Demand:
-        """What those want who wait in the journal now, for certain.
-
-        Where it does not tell in time, and did so a moment ago, all that is scarce: the order goes there itself.
-        Where it is away nothing is held: nobody can be put behind others there.
-        """
-        try:
-            backlog = await self._journal.backlog(_ASK_DEADLINE_S, certain=True, read_max=_ASK_ENTRIES_MAX)
-        except EtcdError:
-            return self._within_reach(Demand(unread=UNKNOWN_ENTRIES)) if self._journal_tells else Demand()
-        except (StandfestError, msgspec.MsgspecError) as error:
-            _log.error("backlog_not_read", **facts_of(error))
-            return Demand()
-        return self._within_reach(backlog.demand)
-
-    async def _refuses_all(self) -> bool:
-        """Whether the database refuses a synthetic order, too; False where that was asked a moment ago."""
-        now = time.monotonic()
-        if now - self._tried_out_at < TRY_OUT_INTERVAL_S:
-            return False
-        self._tried_out_at = now
-        try:
-            await try_out(self._database, trial_order(), Deadline.after(DIRECT_MAX_S))
-        except (StatementFailed, psycopg.Error):
-            return True
-        except (DatabaseUnavailable, OutcomeUnknown):
-            pass  # that is for the next order to find out
-        return False
-
-    async def _until_back(self) -> None:
-        """Probes the database, one probe at a time, until the direct path can be taken again."""
-        answering_since: float | None = None
-        deadline_s = PROBE_FIRST_S
-        while True:
-            began = time.monotonic()
-            self._database_away = not await self._database_answers(deadline_s)
-            if not self._database_away:
-                quick = time.monotonic() - began < DIRECT_SILENCE_S
-                answering_since = (answering_since or began) if quick else None
-                deadline_s = PROBE_FIRST_S
-            else:
-                answering_since = None
-                deadline_s = min(2 * deadline_s, PROBE_MAX_S)
-            sight = await self._look(answering_since)
-            if next_path(sight) is Path.DIRECT:
-                self._overtaking = is_old(sight.backlog_age_s, journal_full=self._journal.full)
-                return
-            await asyncio.sleep(look_again_s(sight))
-
-    async def _database_answers(self, deadline_s: float) -> bool:
-        try:
-            await try_out(self._database, trial_order(), Deadline.after(deadline_s))
-        except (StatementFailed, psycopg.Error) as error:
-            if not self._probe_refused:
-                _log.error("every_order_refused", **facts_of(error))
-            self._probe_refused = True
-            return False
-        except (DatabaseUnavailable, OutcomeUnknown):
-            return False  # `_leave` said so; `turns` and the path are shown
-        self._probe_refused = False
-        return True
-
-    async def _look(self, answering_since: float | None) -> Sight:
-        answering_s = None if answering_since is None else time.monotonic() - answering_since
-        age_s = None if answering_s is None else await self._backlog_age_s()
-        return Sight(answering_s, self._rest_s, age_s, self._journal.full)
-
-    async def _backlog_age_s(self) -> float | None:
-        """How long the oldest order in the journal has waited at most; None where the journal does not tell."""
-        asked_at = time.monotonic()
-        backlog = None
-        try:
-            backlog = await self._journal.backlog(_BACKLOG_DEADLINE_S)
-        except EtcdError:
-            pass  # the journal does not tell: that is what None says
-        except (StandfestError, msgspec.MsgspecError) as error:
-            _log.error("backlog_not_read", **facts_of(error))
-        self._journal_tells = backlog is not None
-        if backlog is None:
-            self._demand = Demand()
-            return None
-        self._demand = backlog.demand
-        age_s = self._ages.learn(backlog, asked_at, time.monotonic())
-        if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
-            age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
-        return age_s
 
 
 def _concerns_the_direct_path(error: Exception) -> bool:

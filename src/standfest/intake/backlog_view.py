@@ -1,0 +1,69 @@
+"""What an API process sees of those who wait in the journal: for how long, and what they want."""
+
+import datetime
+import time
+
+import msgspec
+import structlog
+
+from standfest.clients.etcd_kv import EtcdError
+from standfest.errors import StandfestError
+from standfest.intake.backlog_age import BacklogAge
+from standfest.intake.demand import UNKNOWN_ENTRIES, Demand
+from standfest.intake.journal import Journal
+from standfest.telemetry.failures import facts_of
+
+_LOOK_DEADLINE_S = 1.0
+_ASK_DEADLINE_S = 0.15  # a batch waits for it, with stock locked
+_ASK_ENTRIES_MAX = 100
+
+_log = structlog.get_logger(__name__)
+
+
+class BacklogView:
+    """One process's view."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._ages = BacklogAge()
+        self._tells = False
+        self.looked = False
+        """Whether the journal has told anything yet."""
+        self.demand = Demand()
+        """What those want who wait, as of the last look."""
+
+    async def age_s(self) -> float | None:
+        """How long the oldest order in the journal has waited at most; None where the journal does not tell."""
+        asked_at = time.monotonic()
+        backlog = None
+        try:
+            backlog = await self._journal.backlog(_LOOK_DEADLINE_S)
+        except EtcdError:
+            pass  # the journal does not tell: that is what None says
+        except (StandfestError, msgspec.MsgspecError) as error:
+            _log.error("backlog_not_read", **facts_of(error))
+        self._tells = backlog is not None
+        if backlog is None:
+            self.demand = Demand()
+            return None
+        self.demand = backlog.demand
+        self.looked = True
+        age_s = self._ages.learn(backlog, asked_at, time.monotonic())
+        if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
+            age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
+        return age_s
+
+    async def ask(self) -> Demand:
+        """What those want who wait now, for certain.
+
+        Where the journal does not tell in time, and did so a moment ago, all that is scarce: the order goes there
+        itself. Where it is away nothing is held: nobody can be put behind others there.
+        """
+        try:
+            backlog = await self._journal.backlog(_ASK_DEADLINE_S, certain=True, read_max=_ASK_ENTRIES_MAX)
+        except EtcdError:
+            return Demand(unread=UNKNOWN_ENTRIES) if self._tells else Demand()
+        except (StandfestError, msgspec.MsgspecError) as error:
+            _log.error("backlog_not_read", **facts_of(error))
+            return Demand()
+        return backlog.demand

@@ -1,0 +1,179 @@
+"""When one process takes the direct path: it leaves it when the database is away or others wait for too long in the
+journal, and finds the way back. The decisions are in `paths.py`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import msgspec
+import psycopg
+import structlog
+
+from standfest.domain.synthetic import trial_order
+from standfest.errors import StandfestError
+from standfest.intake.backlog_view import BacklogView
+from standfest.intake.demand import Demand
+from standfest.intake.direct import Earlier, try_out
+from standfest.intake.journal import Journal
+from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
+from standfest.storage.database import Database
+from standfest.storage.deadline import Deadline
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, StatementFailed
+from standfest.telemetry.failures import facts_of
+
+DIRECT_SILENCE_S = 0.3
+"""A direct attempt is given up after so long without a durable commit in this process."""
+DIRECT_MAX_S = 1.0
+"""A direct attempt is given up after so long whatever else is committed."""
+STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
+"""Who leaves the direct path again within STAY_S waits longer for the next way back: a slow machine is not kept busy by
+orders that are tried on both paths."""
+PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
+"""How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
+TRY_OUT_INTERVAL_S = 1.0
+"""Where the database refuses an order by itself, it is found out so often at most whether it would refuse every one."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Turned(DatabaseUnavailable):
+    """The order had not left when the direct path was left."""
+
+
+class BacklogOld(StandfestError):
+    """Orders that were accepted earlier have waited in the journal for too long to be overtaken."""
+
+
+class DirectPath:
+    """Whether the direct path is taken. `run` has to run as long as orders are taken."""
+
+    def __init__(self, database: Database, journal: Journal, turn_away: Callable[[Turned], None]) -> None:
+        """`turn_away`: sends to the journal what waits for the direct path."""
+        self._database = database
+        self._journal = journal
+        self._turn_away = turn_away
+        self._away = asyncio.Event()
+        self._database_away = False
+        self._overtaking = False
+        self._tried_out_at = -TRY_OUT_INTERVAL_S
+        self._probe_refused = False
+        self._rest_s = 0.0
+        self.backlog = BacklogView(journal)
+        self.back_at = time.monotonic()
+        """When the way back was last found; monotonic seconds."""
+        self.turns = 0
+        """How often it was left."""
+
+    @property
+    def path(self) -> Path:
+        """The way that new orders take now."""
+        return Path.JOURNAL if self._away.is_set() else Path.DIRECT
+
+    @property
+    def database_away(self) -> bool:
+        """Whether the database was found to be away, and has not answered since. Orders may go by the journal for
+        others' sake while it is there.
+        """
+        return self._away.is_set() and self._database_away
+
+    def leave(self, error: Exception) -> None:
+        """Leaves the direct path; what waits for it goes to the journal at once."""
+        self._database_away = not isinstance(error, BacklogOld)
+        if not self._away.is_set():
+            self.turns += 1
+            _log.warning("direct_path_left", **facts_of(error))
+            self._away.set()
+        self._turn_away(Turned("new orders go by the journal now"))
+
+    def earlier(self) -> Earlier:
+        """Who waits in the journal, for those who take the direct path now."""
+        return Earlier(self._within_reach(self.backlog.demand), self._ask)
+
+    async def refuses_all(self) -> bool:
+        """Whether the database refuses a synthetic order, too; False where that was asked a moment ago."""
+        now = time.monotonic()
+        if now - self._tried_out_at < TRY_OUT_INTERVAL_S:
+            return False
+        self._tried_out_at = now
+        try:
+            await try_out(self._database, trial_order(), Deadline.after(DIRECT_MAX_S))
+        except (StatementFailed, psycopg.Error):
+            return True
+        except (DatabaseUnavailable, OutcomeUnknown):
+            pass  # that is for the next order to find out
+        return False
+
+    async def run(self) -> None:
+        """Leaves the direct path for those who wait, and goes back when that is right, until it is cancelled."""
+        while True:
+            await self._stay()
+            stayed_s = time.monotonic() - self.back_at
+            if stayed_s > STAY_S or not self._database_away:
+                self._rest_s = 0.0
+            else:
+                self._rest_s = min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
+            await self._until_back()
+            self.back_at = time.monotonic()
+            self._away.clear()
+            _log.info("direct_path_again", rested_s=self._rest_s)
+
+    async def _ask(self) -> Demand:
+        return self._within_reach(await self.backlog.ask())
+
+    def _within_reach(self, demand: Demand) -> Demand:
+        """What has to be left to those who wait: where the drainers stand still, or the journal takes nobody, only what
+        is known to be wanted. What unread entries may want would be all there is, and nobody could be put behind them.
+        """
+        return msgspec.structs.replace(demand, unread=0) if self._overtaking or self._journal.full else demand
+
+    async def _stay(self) -> None:
+        """Looks at the journal now and then, until the direct path is left."""
+        while not self._away.is_set():
+            age_s = await self.backlog.age_s()
+            if not is_old(age_s, journal_full=self._journal.full):
+                self._overtaking = False
+            elif not self._overtaking and not self._away.is_set():
+                self.leave(BacklogOld(f"orders may wait in the journal for {age_s:.1f} s: new ones go behind them"))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_DIRECT_S):
+                    await self._away.wait()
+
+    async def _until_back(self) -> None:
+        """Probes the database, one probe at a time, until the direct path can be taken again."""
+        answering_since: float | None = None
+        deadline_s = PROBE_FIRST_S
+        while True:
+            began = time.monotonic()
+            self._database_away = not await self._database_answers(deadline_s)
+            if not self._database_away:
+                quick = time.monotonic() - began < DIRECT_SILENCE_S
+                answering_since = (answering_since or began) if quick else None
+                deadline_s = PROBE_FIRST_S
+            else:
+                answering_since = None
+                deadline_s = min(2 * deadline_s, PROBE_MAX_S)
+            sight = await self._look(answering_since)
+            if next_path(sight) is Path.DIRECT:
+                self._overtaking = is_old(sight.backlog_age_s, journal_full=self._journal.full)
+                return
+            await asyncio.sleep(look_again_s(sight))
+
+    async def _database_answers(self, deadline_s: float) -> bool:
+        try:
+            await try_out(self._database, trial_order(), Deadline.after(deadline_s))
+        except (StatementFailed, psycopg.Error) as error:
+            if not self._probe_refused:
+                _log.error("every_order_refused", **facts_of(error))
+            self._probe_refused = True
+            return False
+        except (DatabaseUnavailable, OutcomeUnknown):
+            return False  # `leave` said so; `turns` and the path are shown
+        self._probe_refused = False
+        return True
+
+    async def _look(self, answering_since: float | None) -> Sight:
+        answering_s = None if answering_since is None else time.monotonic() - answering_since
+        age_s = None if answering_s is None else await self.backlog.age_s()
+        return Sight(answering_s, self._rest_s, age_s, self._journal.full)
