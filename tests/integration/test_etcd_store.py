@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,13 +30,6 @@ from standfest.cluster.authority import issue, new_authority
 from tests.support.etcd import EtcdCluster, start_etcd
 
 DEADLINE_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def etcd() -> Iterator[EtcdCluster]:
-    """Three members for this module; a test leaves all of them running."""
-    with start_etcd() as cluster:
-        yield cluster
 
 
 @pytest_asyncio.fixture
