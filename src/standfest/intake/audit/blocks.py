@@ -45,12 +45,15 @@ class Seal(msgspec.Struct, frozen=True):
 
 
 class Horizon(msgspec.Struct, frozen=True):
-    """How far ingest positions are given out, and which transactions may still write."""
+    """How far ingest positions are given out, and which transactions have ended, in one snapshot."""
 
     newest: int
+    """The highest ingest position of a committed order."""
     baseline: int
     oldest_running: int
-    next_transaction: int
+    """The lowest transaction id in use."""
+    beyond_ended: int
+    """One past the highest transaction id that was in use and is not any more."""
 
 
 def seal_of(block: int, rows: Iterable[Row]) -> Seal:

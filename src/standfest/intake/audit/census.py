@@ -11,7 +11,6 @@ transaction can write into it any more and every order in it has a receipt.
 """
 
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from standfest.intake.audit.blocks import (
     seal_of,
     subject_of,
 )
+from standfest.intake.audit.complete import Complete
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.looks import DEADLINE_S, Looks
 from standfest.intake.audit.model import Subject
@@ -112,8 +112,7 @@ class Census:
         self._rewrite = rewrite
         self._blocks: dict[int, _Block] = {}
         self._gone: set[int] = set()
-        self._ends: deque[Horizon] = deque(maxlen=1_000)
-        self._complete_upto = -1
+        self._complete = Complete()
         self.lacking = 0
         """Orders without a receipt of which it cannot be said yet whether they should have one."""
         self.oldest_lacking_at: float | None = None
@@ -122,8 +121,7 @@ class Census:
     def forget(self) -> None:
         """Begins anew: the duty was another node's meanwhile."""
         self._blocks.clear()
-        self._ends.clear()
-        self._complete_upto = -1
+        self._complete.forget()
         self.lacking, self.oldest_lacking_at = 0, None
 
     async def round(self, settled_until: float) -> bool:
@@ -137,7 +135,7 @@ class Census:
         try:
             async with self._database.read(DEADLINE_S) as connection:
                 horizon = await read_horizon(connection)
-            self._take(horizon)
+            self._complete.saw(horizon)
             due = self._due(horizon)
             masks = {block: self._receipted.mask(block) | self._peers.mask(block) for block in due}
             async with self._database.read(DEADLINE_S) as connection:
@@ -151,15 +149,6 @@ class Census:
             return False
         self._sum_up()
         return True
-
-    def _take(self, horizon: Horizon) -> None:
-        """Notes which positions nobody can write to any more: their transactions have ended."""
-        if self._ends and horizon.next_transaction < self._ends[-1].next_transaction:
-            self._ends.clear()  # another server, on which these transactions never were
-        if not self._ends or horizon.newest > self._ends[-1].newest:
-            self._ends.append(horizon)
-        while self._ends and self._ends[0].next_transaction <= horizon.oldest_running:
-            self._complete_upto = max(self._complete_upto, self._ends.popleft().newest)
 
     def _due(self, horizon: Horizon) -> list[int]:
         """The blocks to look at now, those that were not looked at for longest first."""
@@ -272,7 +261,7 @@ class Census:
 
     def _is_complete(self, block: int) -> bool:
         """Whether nobody can write into a block any more."""
-        return block * BLOCK + BLOCK - 1 <= self._complete_upto
+        return block * BLOCK + BLOCK - 1 <= self._complete.upto
 
     def _is_ready(self, block: int) -> bool:
         state = self._blocks[block]
