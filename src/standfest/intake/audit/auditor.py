@@ -293,6 +293,9 @@ class Auditor:
             await asyncio.sleep(ROUND_S)
             if not self._duty.held:
                 self._census.forget()
+                if self._duty.elsewhere:
+                    self._census.leave()
+                    self._books.leave()
                 await self._peers.ask()  # whoever has the duty next knows what a lost node had
                 await asyncio.sleep(PEERS_S)
                 continue
@@ -318,7 +321,7 @@ class Auditor:
     async def _compare_sealed(self) -> None:
         while True:
             began = time.monotonic()  # the database does most of it
-            last = await self._seals.compare() if self._duty.held else True
+            last = await (self._seals.compare() if self._duty.held else self._seals.look_again())
             rest_s = PASS_REST_S if last or last is None else _PASS_PAUSE_MIN_S
             await asyncio.sleep(max(PASS_PAUSES * (time.monotonic() - began), rest_s))
 

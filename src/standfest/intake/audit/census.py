@@ -124,6 +124,11 @@ class Census:
         self._complete.forget()
         self.lacking, self.oldest_lacking_at = 0, None
 
+    def leave(self) -> None:
+        """Lets go of what was found: another node has the duty. What is wrong in a sealed block is looked at again."""
+        self._faults.leave("unreceipted")
+        self._faults.leave("sealed", self._is_open)
+
     async def round(self, settled_until: float) -> bool:
         """Looks at some blocks, and seals what can be; whether it could look.
 
@@ -155,6 +160,7 @@ class Census:
         newest, now = block_of(horizon.newest), time.monotonic()
         for block in [each for each in self._blocks if self._seals.has(each)]:
             del self._blocks[block]
+        self._faults.replace("unreceipted", {}, self._is_sealed)  # whoever sealed them saw all receipts
         for block in range(self._seals.first_open(), newest + 1):
             if len(self._blocks) >= 100 * BLOCKS_MAX:
                 break
@@ -214,6 +220,9 @@ class Census:
         if explanations is None:
             return
         explanations.append(self._explain(questions))
+        if not await self._peers.ask():
+            return
+        rows = self._still_lacking(rows)  # a receipt that waited when it was asked about may have been looked at since
         held = {order_id for each in explanations for order_id in each.held}
         unanswered = {order_id for each in explanations for order_id in each.unanswered}
         unclean = {order_id for each in explanations for order_id in each.unclean}
@@ -233,6 +242,7 @@ class Census:
             return
         examined = await self._looks.examine([Subject(row.order_id) for row in rows])
         well = [row for row in rows if row.order_id in examined and not examined[row.order_id].flaws]
+        well = self._still_lacking(well)
         receipts = [receipt for row in well if (receipt := _receipt(row)) is not None]
         await self._rewrite(receipts)
         self._settle([row for row in well if _receipt(row) is not None])
@@ -241,23 +251,38 @@ class Census:
         """Says of orders without a receipt what is so for certain: the database was asked where it can commit."""
         if not rows:
             return
-        there = await self._certain({row.order_id for row in rows})
-        for row in rows:
+        there = await self._certain(rows)
+        for row in self._still_lacking(rows):
             if row.order_id in there:
                 name = f"order {order_number(row.order_id)} ({row.order_id}), accepted at {row.accepted_at.isoformat()}"
                 why = "has no receipt on any node, and no process ended uncleanly then"
                 self._faults.note("unreceipted", subject_of(row.position), f"{name}, {why}")
 
-    async def _certain(self, order_ids: set[UUID]) -> set[UUID]:
-        blocks = {
-            block_of(row.position)
-            for state in self._blocks.values()
-            for row in state.lacking.values()
-            if row.order_id in order_ids
-        }
+    async def _certain(self, rows: Sequence[Row]) -> set[UUID]:
+        """The orders in the blocks of these, as only the primary can say."""
         async with self._database.write(DEADLINE_S) as connection:
-            rows = await read_rows(connection, list(blocks))
-        return {row.order_id for each in rows.values() for row in each}
+            there = await read_rows(connection, list({block_of(row.position) for row in rows}))
+        return {row.order_id for each in there.values() for row in each}
+
+    def _still_lacking(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of these orders of which no node has said by now that it has a receipt; lets go of the others."""
+        lacking: list[Row] = []
+        for row in rows:
+            block, bit = divmod(row.position, BLOCK)
+            mask = self._receipted.mask(block) | self._peers.mask(block)
+            if self._seals.has(block) or mask >> bit & 1:
+                self._blocks[block].lacking.pop(row.position, None)
+            else:
+                lacking.append(row)
+        return lacking
+
+    def _is_sealed(self, subject: str) -> bool:
+        block = block_of_subject(subject)
+        return block is not None and self._seals.has(block)
+
+    def _is_open(self, subject: str) -> bool:
+        block = block_of_subject(subject)
+        return block is not None and not self._seals.has(block)
 
     def _is_complete(self, block: int) -> bool:
         """Whether nobody can write into a block any more."""

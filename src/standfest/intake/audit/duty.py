@@ -35,6 +35,8 @@ class Duty:
         self._database = database
         self.held = False
         """Whether this process looks at the orders."""
+        self.elsewhere = False
+        """Whether another process held the lock when it was last asked for."""
         self.known_at = time.monotonic()
         """When it was last known that some process does; monotonic seconds."""
 
@@ -55,6 +57,7 @@ class Duty:
         """Holds the lock, if it is free, for a term."""
         free = await _ask(connection, "SELECT pg_try_advisory_lock(%s)")
         self.known_at = time.monotonic()
+        self.elsewhere = not free
         if not free:
             return
         term = Deadline.after(_TERM_S)

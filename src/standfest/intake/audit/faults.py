@@ -79,6 +79,14 @@ class Faults:
             self._beyond.clear()
             _log.warning("audit_fault_gone", kind=kind, subject=subject, reason="a later look finds it well")
 
+    def leave(self, kind: FaultKind, among: Callable[[str], bool] = lambda _: True) -> None:
+        """Drops faults with a subject `among` some that another node judges now: it finds what is wrong still."""
+        for known_kind, subject in list(self._faults):
+            if known_kind == kind and among(subject):
+                del self._faults[kind, subject]
+                self._beyond.clear()
+                _log.warning("audit_fault_left", kind=kind, subject=subject, reason="another node judges it now")
+
     def replace(self, kind: FaultKind, found: dict[str, str], among: Callable[[str], bool] = lambda _: True) -> None:
         """Takes over what a look at all subjects `among` found: details by subject, all others are well."""
         for known_kind, subject in list(self._faults):

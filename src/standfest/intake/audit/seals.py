@@ -14,6 +14,7 @@ import structlog
 from standfest.intake.audit.blocks import (
     block_of_subject,
     differences,
+    marks_subject,
     next_digests,
     next_seals,
     read_rows,
@@ -44,7 +45,7 @@ class Seals:
         self._looks = looks
         self._faults = faults
         self._digests = _read_copy(self._path)
-        self._after = self._compared_after = -1
+        self._after = self._compared_after = self._looked_again_after = -1
         self._first_open = 0
         self.passed = False
         """Whether all seals that the database has were read since the auditor began."""
@@ -119,6 +120,24 @@ class Seals:
         self._compared_after = -1 if last else seals[-1].block
         return last
 
+    async def look_again(self) -> bool | None:
+        """Compares, as `compare`, some blocks in which this node found something: it may not have the duty again."""
+        accused = {block_of_subject(fault.subject) for fault in self._faults.all() if fault.kind == "sealed"}
+        sealed = sorted(block for block in accused if block is not None and self.has(block))
+        blocks = [block for block in sealed if block > self._looked_again_after][:BLOCKS]
+        last = len(blocks) < BLOCKS
+        if blocks:
+            if not await self._looks.database_there():
+                return None
+            try:
+                found = await self._look_twice(blocks)
+            except _COULD_NOT as error:
+                _log.debug("audit_sealed_not_read", **facts_of(error))
+                return None
+            self._faults.replace("sealed", found, lambda subject: block_of_subject(subject) in blocks)
+        self._looked_again_after = -1 if last else blocks[-1]
+        return last
+
     async def _look_twice(self, blocks: list[int]) -> dict[str, str]:
         """What differs for certain: read where only the primary can commit."""
         found: dict[str, str] = {}
@@ -130,7 +149,7 @@ class Seals:
                 if seal.block == block:
                     found |= differences(seal, rows[block])
                     if not seal.whole:
-                        found[_seal_subject(block)] = "the seal's digest is not that of its marks"
+                        found[marks_subject(block)] = "the seal's digest is not that of its marks"
         return found
 
     async def _add(self, new: dict[int, bytes]) -> None:
