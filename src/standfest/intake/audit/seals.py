@@ -72,6 +72,7 @@ class Seals:
         """Takes over one page of seals, and compares it with the copy; whether it was the last page."""
         if not await self._looks.database_there():
             return True
+        known_before = set(self._digests)  # what this node seals during the read may be younger than the snapshot
         try:
             async with self._database.read(DEADLINE_S) as connection:
                 page = dict(await next_digests(connection, self._after, DIGESTS))
@@ -81,7 +82,7 @@ class Seals:
         last = len(page) < DIGESTS
         upto = 2**62 if last else max(page)
         found: dict[str, str] = {}
-        for block in [each for each in self._digests if self._after < each <= upto and each not in page]:
+        for block in [each for each in known_before if self._after < each <= upto and each not in page]:
             found[_seal_subject(block)] = "the seal is gone from the database"
         new: dict[int, bytes] = {}
         for block, digest in page.items():
