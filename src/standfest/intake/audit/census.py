@@ -116,7 +116,7 @@ class Census:
         self.lacking = 0
         """Orders without a receipt of which it cannot be said yet whether they should have one."""
         self.oldest_lacking_at: float | None = None
-        """When the oldest of them was accepted, in seconds since 1970."""
+        """When the oldest of them that is not accused was accepted, in seconds since 1970."""
 
     def forget(self) -> None:
         """Begins anew: the duty was another node's meanwhile."""
@@ -316,8 +316,10 @@ class Census:
         )
 
     def _sum_up(self) -> None:
-        lacking = [row.accepted_at.timestamp() for state in self._blocks.values() for row in state.lacking.values()]
-        self.lacking, self.oldest_lacking_at = len(lacking), min(lacking, default=None)
+        lacking = [row for state in self._blocks.values() for row in state.lacking.values()]
+        waiting = [row for row in lacking if self._faults.found_at("unreceipted", subject_of(row.position)) is None]
+        self.lacking = len(lacking)
+        self.oldest_lacking_at = min((row.accepted_at.timestamp() for row in waiting), default=None)
 
 
 def _receipt(row: Row) -> Receipt | None:

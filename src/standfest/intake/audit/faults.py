@@ -57,6 +57,11 @@ class Faults:
         """The faults that are kept, oldest first."""
         return list(self._faults.values())
 
+    def found_at(self, kind: FaultKind, subject: str) -> float | None:
+        """When a fault was found, in seconds since 1970; None where it is none, or not kept."""
+        fault = self._faults.get((kind, subject))
+        return None if fault is None else fault.found_at
+
     def counts(self) -> dict[str, int]:
         """Faults by kind, without kinds that have none."""
         return dict(Counter[str](kind for kind, _ in self._faults) + self._beyond)

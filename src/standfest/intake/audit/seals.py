@@ -6,6 +6,7 @@ may not, and the copies on the disks of all nodes.
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import psycopg
@@ -38,8 +39,24 @@ _log = structlog.get_logger(__name__)
 class Seals:
     """This node's copy of all seals' digests."""
 
-    def __init__(self, directory: Path, database: Database, looks: Looks, faults: Faults, copied: int = 0) -> None:
-        """`copied`: how many digests the copy had before."""
+    def __init__(
+        self,
+        directory: Path,
+        database: Database,
+        looks: Looks,
+        faults: Faults,
+        copied: int = 0,
+        compared_at: float | None = None,
+    ) -> None:
+        """
+        Args:
+            directory: where the copy is.
+            database: a small pool.
+            looks: knows whether the database is there.
+            faults: where what is wrong goes.
+            copied: how many digests the copy had before.
+            compared_at: when all sealed blocks had last been compared, in seconds since 1970.
+        """
         self._path = directory / COPY_FILE
         self._database = database
         self._looks = looks
@@ -49,6 +66,9 @@ class Seals:
         self._first_open = 0
         self.passed = False
         """Whether all seals that the database has were read since the auditor began."""
+        self.compared_at = compared_at
+        """When the last full pass over the sealed blocks ended, in seconds since 1970; None: there was none yet."""
+        self._began_at, self._copied_at = time.time(), time.monotonic()
         if len(self._digests) < copied:
             detail = f"it has {len(self._digests)} digests of seals, and had {copied}"
             faults.note("sealed", COPY_FILE, detail)
@@ -57,6 +77,16 @@ class Seals:
     def count(self) -> int:
         """Seals that are copied."""
         return len(self._digests)
+
+    @property
+    def copied_age_s(self) -> float:
+        """Time since all seals were last read; while they were not, since the auditor began."""
+        return time.monotonic() - self._copied_at
+
+    @property
+    def compared_age_s(self) -> float:
+        """Time since the last full pass over the sealed blocks ended; while there was none, since the auditor began."""
+        return max(0.0, time.time() - (self._began_at if self.compared_at is None else self.compared_at))
 
     def has(self, block: int) -> bool:
         """Whether a block is sealed."""
@@ -95,7 +125,8 @@ class Seals:
         self._faults.replace("sealed", found, lambda subject: _is_seal_between(subject, after, upto))
         await self._add(new)
         self._after = -1 if last else upto
-        self.passed = self.passed or last
+        if last:
+            self.passed, self._copied_at = True, time.monotonic()
         return last
 
     async def add(self, block: int, digest: bytes) -> None:
@@ -119,6 +150,8 @@ class Seals:
         self._faults.replace("sealed", found, lambda subject: block_of_subject(subject) in blocks)
         last = len(seals) < BLOCKS
         self._compared_after = -1 if last else seals[-1].block
+        if last:
+            self.compared_at = time.time()
         return last
 
     async def look_again(self) -> bool | None:
