@@ -21,7 +21,8 @@ from standfest.intake.audit.faults import Fault, Faults
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.peers import Explanation, Peers, Question
 from standfest.intake.audit.receipted import Receipted
-from standfest.intake.audit.seals import COPY_FILE, Seals
+from standfest.intake.audit.seal_copy import COPY_FILE, SealCopy
+from standfest.intake.audit.seals import Seals
 from standfest.intake.audit.state import State, write_state
 from standfest.intake.receipts import Receipt
 from standfest.storage.database import Database
@@ -121,7 +122,7 @@ class Stage:
     async def count(self, directory: Path) -> Census:
         """The census, when it has read the seals."""
         looks = Looks(self.pool, NoJournal())
-        self.seals = Seals(directory, self.pool, looks, self.faults)
+        self.seals = Seals(SealCopy(directory, self.faults), self.pool, looks, self.faults)
         await self.seals.copy()
         census = Census(
             "n1",

@@ -29,6 +29,7 @@ from standfest.intake.audit.peers import Explanation, Peers, Question, questions
 from standfest.intake.audit.receipted import Delta, Receipted, block_of
 from standfest.intake.audit.report import FINDINGS_SHOWN, Report, shown
 from standfest.intake.audit.runs import Runs
+from standfest.intake.audit.seal_copy import SealCopy
 from standfest.intake.audit.seals import Seals
 from standfest.intake.audit.state import State, read_state, write_state
 from standfest.intake.audit.suspects import Suspects
@@ -103,7 +104,8 @@ class Auditor:
         self._runs = Runs(directory, self._follower, faults, state.runs)
         self._writers = Writers(session if writers else None, writers, faults)
         self._peers = Peers(session if peers else None, peers, faults, state.peers)
-        self._seals = Seals(directory, database, looks, faults, state.seals, state.sealed_passed_at)
+        copy = SealCopy(directory, faults, state.seals, booted=booted)
+        self._seals = Seals(copy, database, looks, faults, state.sealed_passed_at)
         self._books = Books(directory, self._books_database, faults)
         self._census = Census(
             node, database, looks, receipted, self._peers, self._seals, faults, self._explain, self._rewrite
@@ -375,7 +377,7 @@ class Auditor:
             lost_at=list(self._lost_at)[-LOST_MAX - 1 :],
             receipts_lost=self._receipts_lost,
             peers=self._peers.states(),
-            seals=self._seals.count,
+            seals=self._seals.written,
             boot=boot_id(),
         )
         try:

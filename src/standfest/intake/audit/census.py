@@ -303,8 +303,8 @@ class Census:
             async with self._database.write(DEADLINE_S) as connection:
                 for seal in seals:
                     await add_seal(connection, seal, self._node)
+            await self._seals.add({seal.block: seal.digest for seal in seals})
             for seal in seals:
-                await self._seals.add(seal.block, seal.digest)
                 del self._blocks[seal.block]
 
     def _is_whole(self, block: int, rows: Sequence[Row], baseline: int) -> bool:

@@ -4,10 +4,8 @@ Who wants to rewrite an audited order unnoticed has to rewrite its seal in the d
 may not, and the copies on the disks of all nodes.
 """
 
-import asyncio
-import os
 import time
-from pathlib import Path
+from collections.abc import Mapping
 
 import psycopg
 import structlog
@@ -22,11 +20,11 @@ from standfest.intake.audit.blocks import (
 )
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.looks import DEADLINE_S, Looks
+from standfest.intake.audit.seal_copy import SealCopy
 from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
 from standfest.telemetry.failures import facts_of
 
-COPY_FILE = "audit.seals"
 DIGESTS = 1_000
 """Digests in one page."""
 BLOCKS = 16
@@ -37,31 +35,23 @@ _log = structlog.get_logger(__name__)
 
 
 class Seals:
-    """This node's copy of all seals' digests."""
+    """Takes over all seals, and compares them."""
 
     def __init__(
-        self,
-        directory: Path,
-        database: Database,
-        looks: Looks,
-        faults: Faults,
-        copied: int = 0,
-        compared_at: float | None = None,
+        self, copy: SealCopy, database: Database, looks: Looks, faults: Faults, compared_at: float | None = None
     ) -> None:
         """
         Args:
-            directory: where the copy is.
+            copy: what this node knows of them.
             database: a small pool.
             looks: knows whether the database is there.
             faults: where what is wrong goes.
-            copied: how many digests the copy had before.
             compared_at: when all sealed blocks had last been compared, in seconds since 1970.
         """
-        self._path = directory / COPY_FILE
+        self._copy = copy
         self._database = database
         self._looks = looks
         self._faults = faults
-        self._digests = _read_copy(self._path)
         self._after = self._compared_after = self._looked_again_after = -1
         self._first_open = 0
         self.passed = False
@@ -69,18 +59,20 @@ class Seals:
         self.compared_at = compared_at
         """When the last full pass over the sealed blocks ended, in seconds since 1970; None: there was none yet."""
         self._began_at, self._copied_at = time.time(), time.monotonic()
-        if len(self._digests) < copied:
-            detail = f"it has {len(self._digests)} digests of seals, and had {copied}"
-            faults.note("sealed", COPY_FILE, detail)
 
     @property
     def count(self) -> int:
-        """Seals that are copied."""
-        return len(self._digests)
+        """Seals that this node knows."""
+        return len(self._copy)
+
+    @property
+    def written(self) -> int:
+        """Seals whose digests are on this node's disk."""
+        return self._copy.written
 
     @property
     def copied_age_s(self) -> float:
-        """Time since all seals were last read; while they were not, since the auditor began."""
+        """Time since all seals were last read and were on the disk; while they were not, since the auditor began."""
         return time.monotonic() - self._copied_at
 
     @property
@@ -90,11 +82,11 @@ class Seals:
 
     def has(self, block: int) -> bool:
         """Whether a block is sealed."""
-        return block in self._digests
+        return block in self._copy
 
     def first_open(self) -> int:
         """The lowest block that is not sealed."""
-        while self._first_open in self._digests:
+        while self._first_open in self._copy:
             self._first_open += 1
         return self._first_open
 
@@ -102,7 +94,7 @@ class Seals:
         """Takes over one page of seals, and compares it with the copy; whether it was the last page."""
         if not await self._looks.database_there():
             return True
-        known_before = set(self._digests)  # what this node seals during the read may be younger than the snapshot
+        known_before = self._copy.blocks()  # what this node seals during the read may be younger than the snapshot
         try:
             async with self._database.read(DEADLINE_S) as connection:
                 page = dict(await next_digests(connection, self._after, DIGESTS))
@@ -116,22 +108,25 @@ class Seals:
             found[_seal_subject(block)] = "the seal is gone from the database"
         new: dict[int, bytes] = {}
         for block, digest in page.items():
-            known = self._digests.get(block)
+            known = self._copy.get(block)
             if known is None:
                 new[block] = digest
             elif known != digest:
                 found[_seal_subject(block)] = "the seal in the database is another one than this node's copy"
         after = self._after
         self._faults.replace("sealed", found, lambda subject: _is_seal_between(subject, after, upto))
-        await self._add(new)
+        written = await self._copy.add(new)
         self._after = -1 if last else upto
         if last:
-            self.passed, self._copied_at = True, time.monotonic()
+            self.passed = True
+        if last and written:
+            self._copied_at = time.monotonic()
+            self._copy.is_whole()
         return last
 
-    async def add(self, block: int, digest: bytes) -> None:
-        """Takes over a seal that this node made."""
-        await self._add({block: digest})
+    async def add(self, digests: Mapping[int, bytes]) -> None:
+        """Takes over seals that this node made: block -> digest."""
+        await self._copy.add(digests)
 
     async def compare(self) -> bool | None:
         """Compares some sealed blocks with their orders; whether these were the last, None where it could not look."""
@@ -186,15 +181,6 @@ class Seals:
                         found[marks_subject(block)] = "the seal's digest is not that of its marks"
         return found
 
-    async def _add(self, new: dict[int, bytes]) -> None:
-        if not new:
-            return
-        self._digests |= new
-        try:
-            await asyncio.to_thread(_append, self._path, new)
-        except OSError as error:
-            _log.error("audit_seals_not_kept", **facts_of(error))
-
 
 def _seal_subject(block: int) -> str:
     return f"seal of block {block}"
@@ -203,25 +189,3 @@ def _seal_subject(block: int) -> str:
 def _is_seal_between(subject: str, after: int, upto: int) -> bool:
     word = subject.removeprefix("seal of block ")
     return word != subject and word.isdigit() and after < int(word) <= upto
-
-
-def _read_copy(path: Path) -> dict[int, bytes]:
-    digests: dict[int, bytes] = {}
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        _log.error("audit_seals_not_read", **facts_of(error))
-        return {}
-    for line in lines:
-        block, _, digest = line.partition(" ")
-        if block.isdigit() and len(digest) == 64 and not digest.strip("0123456789abcdef"):
-            digests.setdefault(int(block), bytes.fromhex(digest))
-    return digests
-
-
-def _append(path: Path, new: dict[int, bytes]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(b"".join(b"%d %b\n" % (block, digest.hex().encode()) for block, digest in new.items()))

@@ -74,7 +74,7 @@ class State(msgspec.Struct, frozen=True):
     peers: dict[str, PeerState] = {}
     """Other node's audit, by address."""
     seals: int = 0
-    """Seals of which this node keeps a copy."""
+    """Seals whose digests are on this node's disk."""
     boot: str = ""
     """The machine's boot id when this was written."""
 
