@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from standfest.intake.audit.behind import Sight, behind
+from standfest.intake.audit.behind import BOOKS_PASS_AGE_MAX_S, Sight, behind
+from standfest.intake.audit.books import DEADLINE_S
+from standfest.intake.audit.pace import books_rest_s
 
 FAILOVER = Sight(
     lag_s=45.0,
@@ -58,3 +60,11 @@ def test_what_was_not_looked_at_for_too_long_is_a_fault(figure: str, value: obje
     [fault] = behind(msgspec.structs.replace(FAILOVER, **{figure: value}), 7.0)
     assert (fault.kind, fault.found_at) == ("behind", 7.0)
     assert fault.detail
+
+
+@pytest.mark.parametrize("took_s", [0.01, 1.0, 6.0, 18.0, DEADLINE_S])
+def test_looks_at_stock_and_feed_are_as_frequent_as_their_bound_demands(took_s: float) -> None:
+    """However long a look takes, and where the next one fails as slowly as it may, the one after it comes in time."""
+    fails_s = DEADLINE_S + books_rest_s(DEADLINE_S)
+    assert books_rest_s(took_s) + fails_s + took_s < BOOKS_PASS_AGE_MAX_S
+    assert books_rest_s(took_s) >= min(100 * took_s, 600)

@@ -324,7 +324,7 @@ class Auditor:
                 if await self._books.look():
                     self._booked.now()
                 await asyncio.to_thread(self._books.write)
-            await asyncio.sleep(max(pace.BOOKS_PAUSES * (time.monotonic() - began), pace.BOOKS_REST_S))
+            await asyncio.sleep(pace.books_rest_s(time.monotonic() - began))
 
     async def _look_again(self) -> None:
         while True:

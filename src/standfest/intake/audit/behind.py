@@ -17,7 +17,7 @@ RECEIPTS_PASS_AGE_MAX_S = 2 * 3_600.0
 ORDERS_PASS_AGE_MAX_S = 24 * 3_600.0
 """A pass over ten million orders takes some hours."""
 BOOKS_PASS_AGE_MAX_S = 1_800.0
-"""A look at stock and feed takes up to a minute, and rests 40 times as long."""
+"""A look at stock and feed takes up to a minute, and rests 100 times as long, but not longer than a third of this."""
 CENSUS_AGE_MAX_S = 300.0
 """A round of the census, which seals blocks as well; it rests for half a minute after a large one."""
 UNRECEIPTED_AGE_MAX_S = 300.0
