@@ -2,7 +2,8 @@
 
 The transaction, in this order and always (protocol, "Two paths"):
 
-1. the barrier: WAL is written even when every order of the batch is a repeat, so the commit waits;
+1. the barrier: WAL is written even when every order of the batch is a repeat, so the commit waits; and the transaction
+   has its id before it draws an ingest position, on which the audit rests (`intake/audit/complete.py`);
 2. in one statement the orders' identities, claimed in ascending (client, key), then lines, stock, events and changes,
    stock locked in ascending product;
 3. where something was short: back to the beginning; the identities alone, the stock locked, a decision order by order

@@ -5,14 +5,21 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from standfest.intake.audit.behind import Sight, behind
+from standfest.intake.audit.behind import BOOKS_PASS_AGE_MAX_S, Sight, behind
+from standfest.intake.audit.books import DEADLINE_S
+from standfest.intake.audit.pace import books_rest_s
 
 FAILOVER = Sight(
     lag_s=45.0,
     unaudited_bytes=40_000_000,
     receipts_pass_age_s=3_000.0,
     orders_pass_age_s=40_000.0,
-    books_pass_age_s=300.0,
+    books_age_s=300.0,
+    census_age_s=60.0,
+    unreceipted_age_s=60.0,
+    watch_age_s=250.0,
+    sealed_pass_age_s=40_000.0,
+    seals_age_s=60.0,
     nobody_s=45.0,
     orders_unaudited=20_000,
     silent=(),
@@ -24,7 +31,9 @@ FAILOVER = Sight(
 def test_a_failover_on_a_busy_cluster_is_no_fault() -> None:
     """Nothing is behind while the audit is late for a while, nor where another node has the duty."""
     assert behind(FAILOVER, 0.0) == []
-    assert behind(msgspec.structs.replace(FAILOVER, orders_pass_age_s=None, books_pass_age_s=None), 0.0) == []
+    of_the_duty = ("orders_pass", "books", "census", "unreceipted", "watch", "sealed_pass")
+    elsewhere = msgspec.structs.replace(FAILOVER, **{f"{part}_age_s": None for part in of_the_duty})
+    assert behind(elsewhere, 0.0) == []
 
 
 @pytest.mark.parametrize(
@@ -34,7 +43,12 @@ def test_a_failover_on_a_busy_cluster_is_no_fault() -> None:
         ("unaudited_bytes", 70_000_000),
         ("receipts_pass_age_s", 7_300.0),
         ("orders_pass_age_s", 90_000.0),
-        ("books_pass_age_s", 1_900.0),
+        ("books_age_s", 1_900.0),
+        ("census_age_s", 301.0),
+        ("unreceipted_age_s", 301.0),
+        ("watch_age_s", 301.0),
+        ("sealed_pass_age_s", 90_000.0),
+        ("seals_age_s", 301.0),
         ("nobody_s", 61.0),
         ("orders_unaudited", 100_001),
         ("silent", ("api-1",)),
@@ -46,3 +60,11 @@ def test_what_was_not_looked_at_for_too_long_is_a_fault(figure: str, value: obje
     [fault] = behind(msgspec.structs.replace(FAILOVER, **{figure: value}), 7.0)
     assert (fault.kind, fault.found_at) == ("behind", 7.0)
     assert fault.detail
+
+
+@pytest.mark.parametrize("took_s", [0.01, 1.0, 6.0, 18.0, DEADLINE_S])
+def test_looks_at_stock_and_feed_are_as_frequent_as_their_bound_demands(took_s: float) -> None:
+    """However long a look takes, and where the next one fails as slowly as it may, the one after it comes in time."""
+    fails_s = DEADLINE_S + books_rest_s(DEADLINE_S)
+    assert books_rest_s(took_s) + fails_s + took_s < BOOKS_PASS_AGE_MAX_S
+    assert books_rest_s(took_s) >= min(100 * took_s, 600)

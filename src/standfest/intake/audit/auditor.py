@@ -11,10 +11,11 @@ from uuid import uuid4
 import aiohttp
 import structlog
 
+from standfest.intake.audit import pace
 from standfest.intake.audit.behind import Sight, behind
 from standfest.intake.audit.books import Books
 from standfest.intake.audit.census import Census
-from standfest.intake.audit.duty import Duty
+from standfest.intake.audit.duty import Done, Duty
 from standfest.intake.audit.effort import Effort
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import is_closed
@@ -22,11 +23,13 @@ from standfest.intake.audit.findings import Findings
 from standfest.intake.audit.follow import Follower
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.model import JournalReader
+from standfest.intake.audit.new_orders import NewOrders
 from standfest.intake.audit.passes import OrdersPass, ReceiptsPass
 from standfest.intake.audit.peers import Explanation, Peers, Question, questions_in
 from standfest.intake.audit.receipted import Delta, Receipted, block_of
 from standfest.intake.audit.report import FINDINGS_SHOWN, Report, shown
 from standfest.intake.audit.runs import Runs
+from standfest.intake.audit.seal_copy import SealCopy
 from standfest.intake.audit.seals import Seals
 from standfest.intake.audit.state import State, read_state, write_state
 from standfest.intake.audit.suspects import Suspects
@@ -40,39 +43,11 @@ from standfest.telemetry.failures import facts_of
 
 CONNECTIONS_MAX = 2
 """Of the pool that an auditor is given; the duty's lock has one more."""
-ROUND_S = 1.0
-"""New receipts and new orders are looked for so often."""
-PASS_PAUSES = 40.0
-"""A full pass rests so many times its effort: with what the database does for it, 5 % of one core."""
-WATCH_PAUSES = 80.0
-"""A look at the newest orders rests so many times as long as it took: the database computes for it on 1.25 % of one
-core at most."""
-BOOKS_PAUSES = 100.0
-"""The same for stock and feed."""
-PASS_REST_S = 2.0
-"""Two full passes are so far apart at least."""
-NEW_ORDERS_PAUSES = 8.0
-"""The same for new orders, of which there may be many: 25 % of one core at most."""
-SETTLED_S = 3.0
-"""New orders are looked at so long after they were seen: transactions that began before have ended by then."""
-NEW_ORDERS_FROM = 1_000
-"""Whoever takes the duty over looks at so many of the newest orders first."""
 KEPT_BYTES_MAX = 256 * 1024 * 1024
 """Receipt files that are full and audited are removed, oldest first, while there is more."""
 LOST_IN_S, LOST_MAX = 3_600.0, 250
 """So many receipts may be lost within so long before it is a fault: a process that is killed under load loses a few
 dozen, a machine that loses power some hundred."""
-SEALS_S = 10.0
-"""Seals of other nodes are taken over so often."""
-PEERS_S = 4.0
-"""Audits without the duty ask each other so often."""
-WATCH_REST_S = 3.0
-"""Two passes over the newest orders are so far apart at least."""
-BOOKS_REST_S = 3.0
-"""Two looks at stock and feed are so far apart at least."""
-_STATE_S = 5.0
-_AWAY_S = 2.0
-_PASS_PAUSE_MIN_S = 0.1
 
 _log = structlog.get_logger(__name__)
 
@@ -124,22 +99,24 @@ class Auditor:
             directory, looks, self._suspects, self._follower, faults, state.receipts_passed_at
         )
         self._orders = OrdersPass(looks, self._suspects, state.orders_passed_at)
+        self._new_orders = NewOrders(looks, self._orders, self._duty)
         self._watch = Watch(database, looks, self._suspects)
         self._runs = Runs(directory, self._follower, faults, state.runs)
         self._writers = Writers(session if writers else None, writers, faults)
         self._peers = Peers(session if peers else None, peers, faults, state.peers)
-        self._seals = Seals(directory, database, looks, faults, state.seals)
+        copy = SealCopy(directory, faults, state.seals, booted=booted)
+        self._seals = Seals(copy, database, looks, faults, state.sealed_passed_at)
         self._books = Books(directory, self._books_database, faults)
         self._census = Census(
             node, database, looks, receipted, self._peers, self._seals, faults, self._explain, self._rewrite
         )
+        self._counted, self._watched, self._booked = Done(self._duty), Done(self._duty), Done(self._duty)
         self._stack = contextlib.AsyncExitStack()
         self._log: ReceiptLog | None = None
         self._lost_at = deque(state.lost_at, maxlen=10 * LOST_MAX)
         self._receipts_lost = state.receipts_lost
         self._settled_until = 0.0
         self._saved_at = time.monotonic()
-        self._orders_unaudited = 0
         self._kept_bytes = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -148,7 +125,7 @@ class Auditor:
             self._follow,
             self._look_again,
             self._pass_over_all,
-            self._look_at_new_orders,
+            self._new_orders.run,
             self._count_orders,
             self._watch_newest,
             self._copy_seals,
@@ -192,7 +169,7 @@ class Auditor:
             receipts_kept_bytes=self._kept_bytes,
             receipts_pass_age_s=round(self._receipts.age_s, 3),
             orders_pass_age_s=round(self._orders.age_s, 3) if self._duty.held else None,
-            orders_unaudited=self._orders_unaudited,
+            orders_unaudited=self._new_orders.unaudited,
             findings=[shown(finding) for finding in self._findings.all()[:FINDINGS_SHOWN]],
             receipts_given=self._writers.given,
             receipts_rewritten=self._receipts_lost,
@@ -256,12 +233,24 @@ class Auditor:
             unaudited_bytes=follower.unaudited_bytes,
             receipts_pass_age_s=self._receipts.age_s,
             orders_pass_age_s=self._orders.age_s if duty else None,
-            books_pass_age_s=self._books.age_s if duty else None,
+            books_age_s=self._booked.age_s,
+            census_age_s=self._counted.age_s,
+            unreceipted_age_s=self._unreceipted_age_s(),
+            watch_age_s=self._watched.age_s,
+            sealed_pass_age_s=self._seals.compared_age_s if duty else None,
+            seals_age_s=self._seals.copied_age_s,
             nobody_s=time.monotonic() - self._duty.known_at,
-            orders_unaudited=self._orders_unaudited,
+            orders_unaudited=self._new_orders.unaudited,
             silent=tuple(self._writers.silent(self._runs.alive())),
             state_age_s=time.monotonic() - self._saved_at,
         )
+
+    def _unreceipted_age_s(self) -> float | None:
+        """Age of the oldest order of which nothing is known yet, at most the time that this process had for it."""
+        oldest_at = self._census.oldest_lacking_at
+        if oldest_at is None or not self._duty.held:
+            return None
+        return min(time.time() - oldest_at, self._duty.held_s)
 
     async def _follow(self) -> None:
         while True:
@@ -276,7 +265,7 @@ class Auditor:
                 self._writers.compare(self._follower, self._runs.alive())
                 self._judge_lost()
             if not more:
-                await asyncio.sleep(ROUND_S)
+                await asyncio.sleep(pace.ROUND_S)
 
     def _judge_lost(self) -> None:
         now = time.time()
@@ -290,22 +279,28 @@ class Auditor:
 
     async def _count_orders(self) -> None:
         while True:
-            await asyncio.sleep(ROUND_S)
+            await asyncio.sleep(pace.ROUND_S)
             if not self._duty.held:
                 self._census.forget()
+                if self._duty.elsewhere:
+                    self._census.leave()
+                    self._books.leave()
                 await self._peers.ask()  # whoever has the duty next knows what a lost node had
-                await asyncio.sleep(PEERS_S)
+                await asyncio.sleep(pace.PEERS_S)
                 continue
             effort = Effort()
-            await self._census.round(self._settled_until)
-            await asyncio.sleep(NEW_ORDERS_PAUSES * effort.seconds)
+            if await self._census.round(self._settled_until):
+                self._counted.now()
+            await asyncio.sleep(pace.NEW_ORDERS_PAUSES * effort.seconds)
 
     async def _watch_newest(self) -> None:
         while True:
             began = time.monotonic()
             last = await self._watch.step() if self._duty.held and await self._looks.database_there() else None
-            rest_s = WATCH_REST_S if last or last is None else 0.0
-            await asyncio.sleep(max(WATCH_PAUSES * (time.monotonic() - began), rest_s))
+            if last is not None:
+                self._watched.now()
+            rest_s = pace.WATCH_REST_S if last or last is None else 0.0
+            await asyncio.sleep(max(pace.WATCH_PAUSES * (time.monotonic() - began), rest_s))
 
     async def _copy_seals(self) -> None:
         while True:
@@ -313,72 +308,40 @@ class Auditor:
                 sealed = [block for block in self._receipted.known() if self._seals.has(block)]
                 self._receipted.forget(sealed)
                 self._peers.forget([block for block in self._peers.blocks() if self._seals.has(block)])
-                await asyncio.sleep(SEALS_S if self._seals.passed else ROUND_S)
+                await asyncio.sleep(pace.SEALS_S if self._seals.passed else pace.ROUND_S)
 
     async def _compare_sealed(self) -> None:
         while True:
             began = time.monotonic()  # the database does most of it
-            last = await self._seals.compare() if self._duty.held else True
-            rest_s = PASS_REST_S if last or last is None else _PASS_PAUSE_MIN_S
-            await asyncio.sleep(max(PASS_PAUSES * (time.monotonic() - began), rest_s))
+            last = await (self._seals.compare() if self._duty.held else self._seals.look_again())
+            rest_s = pace.PASS_REST_S if last or last is None else pace.PASS_PAUSE_MIN_S
+            await asyncio.sleep(max(pace.PASS_PAUSES * (time.monotonic() - began), rest_s))
 
     async def _look_at_books(self) -> None:
         while True:
             began = time.monotonic()
             if self._duty.held and await self._looks.database_there():
-                await self._books.look()
+                if await self._books.look():
+                    self._booked.now()
                 await asyncio.to_thread(self._books.write)
-            await asyncio.sleep(max(BOOKS_PAUSES * (time.monotonic() - began), BOOKS_REST_S))
+            await asyncio.sleep(pace.books_rest_s(time.monotonic() - began))
 
     async def _look_again(self) -> None:
         while True:
             await self._follower.look_again()
             await self._suspects.look()
-            await asyncio.sleep(ROUND_S / 2)
+            await asyncio.sleep(pace.ROUND_S / 2)
 
     async def _pass_over_all(self) -> None:
         while True:
             effort = Effort()
-            receipts, orders = not self._receipts.rests(PASS_REST_S), not self._orders.rests(PASS_REST_S)
+            receipts, orders = not self._receipts.rests(pace.PASS_REST_S), not self._orders.rests(pace.PASS_REST_S)
             looked = await self._receipts.step() if receipts else True
             await self._remove_audited()
             if orders and self._duty.held:
                 looked = await self._orders.step() and looked
-            await asyncio.sleep(max(PASS_PAUSES * effort.seconds, _PASS_PAUSE_MIN_S) if looked else _AWAY_S)
-
-    async def _look_at_new_orders(self) -> None:
-        marks: deque[tuple[float, int]] = deque()
-        after: int | None = None
-        while True:
-            await asyncio.sleep(ROUND_S)
-            newest = await self._looks.last_position() if self._duty.held else None
-            if newest is None:
-                marks.clear()
-                after, self._orders_unaudited = None, 0
-                continue
-            now = time.monotonic()
-            marks.append((now, newest))
-            upto = 0
-            while marks and marks[0][0] <= now - SETTLED_S:
-                upto = marks.popleft()[1]
-            if upto:
-                after = max(0, upto - NEW_ORDERS_FROM) if after is None else after
-                after = await self._look_at_orders(after, upto)
-
-    async def _look_at_orders(self, after: int, upto: int) -> int:
-        """Looks at the orders between two ingest positions; how far it came."""
-        while after < upto and self._duty.held:
-            self._orders_unaudited = upto - after
-            effort = Effort()
-            looked = await self._orders.look(after, upto)
-            if looked is None:
-                return after
-            after, ended = looked
-            if ended:
-                after = upto
-            await asyncio.sleep(NEW_ORDERS_PAUSES * effort.seconds)
-        self._orders_unaudited = 0
-        return after
+            pause_s = max(pace.PASS_PAUSES * effort.seconds, pace.PASS_PAUSE_MIN_S)
+            await asyncio.sleep(pause_s if looked else pace.AWAY_S)
 
     async def _remove_audited(self) -> None:
         audited, self._receipts.audited = self._receipts.audited, []
@@ -396,7 +359,7 @@ class Auditor:
 
     async def _keep_state(self) -> None:
         while True:
-            await asyncio.sleep(_STATE_S)
+            await asyncio.sleep(pace.STATE_S)
             await self._save()
 
     async def _save(self) -> None:
@@ -406,6 +369,7 @@ class Auditor:
             findings=self._findings.all(),
             receipts_passed_at=self._receipts.passed_at,
             orders_passed_at=self._orders.passed_at,
+            sealed_passed_at=self._seals.compared_at,
             left=self._follower.left,
             runs=self._runs.sizes(),
             faults=self._faults.all(),
@@ -413,7 +377,7 @@ class Auditor:
             lost_at=list(self._lost_at)[-LOST_MAX - 1 :],
             receipts_lost=self._receipts_lost,
             peers=self._peers.states(),
-            seals=self._seals.count,
+            seals=self._seals.written,
             boot=boot_id(),
         )
         try:

@@ -14,6 +14,7 @@ from standfest.storage.connection import Connection
 from standfest.storage.statements import statement
 
 _MARK_BYTES = 4
+_POSITION, _MARKS = "ingest position ", "marks of block "
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -45,12 +46,15 @@ class Seal(msgspec.Struct, frozen=True):
 
 
 class Horizon(msgspec.Struct, frozen=True):
-    """How far ingest positions are given out, and which transactions may still write."""
+    """How far ingest positions are given out, and which transactions have ended, in one snapshot."""
 
     newest: int
+    """The highest ingest position of a committed order."""
     baseline: int
     oldest_running: int
-    next_transaction: int
+    """The lowest transaction id in use."""
+    beyond_ended: int
+    """One past the highest transaction id that was in use and is not any more."""
 
 
 def seal_of(block: int, rows: Iterable[Row]) -> Seal:
@@ -97,13 +101,21 @@ def differences(seal: Seal, rows: Sequence[Row]) -> dict[str, str]:
 
 def subject_of(position: int) -> str:
     """How an ingest position is named in faults."""
-    return f"ingest position {position}"
+    return f"{_POSITION}{position}"
+
+
+def marks_subject(block: int) -> str:
+    """How the marks of a block's seal are named in faults."""
+    return f"{_MARKS}{block}"
 
 
 def block_of_subject(subject: str) -> int | None:
-    """The block of a fault's subject; None where it is about something else."""
-    word = subject.removeprefix("ingest position ")
-    return block_of(int(word)) if word != subject and word.isdigit() else None
+    """The block of a fault's subject: an ingest position, or marks; None where it is about something else."""
+    for prefix, positions in ((_POSITION, BLOCK), (_MARKS, 1)):
+        word = subject.removeprefix(prefix)
+        if word != subject and word.isdigit():
+            return int(word) // positions
+    return None
 
 
 def _marks(marks: bytes) -> list[bytes]:

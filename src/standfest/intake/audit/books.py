@@ -81,6 +81,11 @@ class Books:
         self.passed_at = time.time()
         return True
 
+    def leave(self) -> None:
+        """Lets go of what was found: another node looks now."""
+        self._faults.leave("stock")
+        self._faults.leave("feed")
+
     def write(self) -> None:
         """Keeps what is remembered on disk."""
         kept = self._kept if len(self._kept.counts) <= COUNTS_MAX else msgspec.structs.replace(self._kept, counts={})

@@ -11,7 +11,6 @@ transaction can write into it any more and every order in it has a receipt.
 """
 
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from standfest.intake.audit.blocks import (
     seal_of,
     subject_of,
 )
+from standfest.intake.audit.complete import Complete
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.looks import DEADLINE_S, Looks
 from standfest.intake.audit.model import Subject
@@ -112,19 +112,22 @@ class Census:
         self._rewrite = rewrite
         self._blocks: dict[int, _Block] = {}
         self._gone: set[int] = set()
-        self._ends: deque[Horizon] = deque(maxlen=1_000)
-        self._complete_upto = -1
+        self._complete = Complete()
         self.lacking = 0
         """Orders without a receipt of which it cannot be said yet whether they should have one."""
         self.oldest_lacking_at: float | None = None
-        """When the oldest of them was accepted, in seconds since 1970."""
+        """When the oldest of them that is not accused was accepted, in seconds since 1970."""
 
     def forget(self) -> None:
         """Begins anew: the duty was another node's meanwhile."""
         self._blocks.clear()
-        self._ends.clear()
-        self._complete_upto = -1
+        self._complete.forget()
         self.lacking, self.oldest_lacking_at = 0, None
+
+    def leave(self) -> None:
+        """Lets go of what was found: another node has the duty. What is wrong in a sealed block is looked at again."""
+        self._faults.leave("unreceipted")
+        self._faults.leave("sealed", self._is_open)
 
     async def round(self, settled_until: float) -> bool:
         """Looks at some blocks, and seals what can be; whether it could look.
@@ -137,7 +140,7 @@ class Census:
         try:
             async with self._database.read(DEADLINE_S) as connection:
                 horizon = await read_horizon(connection)
-            self._take(horizon)
+            self._complete.saw(horizon)
             due = self._due(horizon)
             masks = {block: self._receipted.mask(block) | self._peers.mask(block) for block in due}
             async with self._database.read(DEADLINE_S) as connection:
@@ -152,20 +155,12 @@ class Census:
         self._sum_up()
         return True
 
-    def _take(self, horizon: Horizon) -> None:
-        """Notes which positions nobody can write to any more: their transactions have ended."""
-        if self._ends and horizon.next_transaction < self._ends[-1].next_transaction:
-            self._ends.clear()  # another server, on which these transactions never were
-        if not self._ends or horizon.newest > self._ends[-1].newest:
-            self._ends.append(horizon)
-        while self._ends and self._ends[0].next_transaction <= horizon.oldest_running:
-            self._complete_upto = max(self._complete_upto, self._ends.popleft().newest)
-
     def _due(self, horizon: Horizon) -> list[int]:
         """The blocks to look at now, those that were not looked at for longest first."""
         newest, now = block_of(horizon.newest), time.monotonic()
         for block in [each for each in self._blocks if self._seals.has(each)]:
             del self._blocks[block]
+        self._faults.replace("unreceipted", {}, self._is_sealed)  # whoever sealed them saw all receipts
         for block in range(self._seals.first_open(), newest + 1):
             if len(self._blocks) >= 100 * BLOCKS_MAX:
                 break
@@ -225,6 +220,9 @@ class Census:
         if explanations is None:
             return
         explanations.append(self._explain(questions))
+        if not await self._peers.ask():
+            return
+        rows = self._still_lacking(rows)  # a receipt that waited when it was asked about may have been looked at since
         held = {order_id for each in explanations for order_id in each.held}
         unanswered = {order_id for each in explanations for order_id in each.unanswered}
         unclean = {order_id for each in explanations for order_id in each.unclean}
@@ -244,6 +242,7 @@ class Census:
             return
         examined = await self._looks.examine([Subject(row.order_id) for row in rows])
         well = [row for row in rows if row.order_id in examined and not examined[row.order_id].flaws]
+        well = self._still_lacking(well)
         receipts = [receipt for row in well if (receipt := _receipt(row)) is not None]
         await self._rewrite(receipts)
         self._settle([row for row in well if _receipt(row) is not None])
@@ -252,27 +251,42 @@ class Census:
         """Says of orders without a receipt what is so for certain: the database was asked where it can commit."""
         if not rows:
             return
-        there = await self._certain({row.order_id for row in rows})
-        for row in rows:
+        there = await self._certain(rows)
+        for row in self._still_lacking(rows):
             if row.order_id in there:
                 name = f"order {order_number(row.order_id)} ({row.order_id}), accepted at {row.accepted_at.isoformat()}"
                 why = "has no receipt on any node, and no process ended uncleanly then"
                 self._faults.note("unreceipted", subject_of(row.position), f"{name}, {why}")
 
-    async def _certain(self, order_ids: set[UUID]) -> set[UUID]:
-        blocks = {
-            block_of(row.position)
-            for state in self._blocks.values()
-            for row in state.lacking.values()
-            if row.order_id in order_ids
-        }
+    async def _certain(self, rows: Sequence[Row]) -> set[UUID]:
+        """The orders in the blocks of these, as only the primary can say."""
         async with self._database.write(DEADLINE_S) as connection:
-            rows = await read_rows(connection, list(blocks))
-        return {row.order_id for each in rows.values() for row in each}
+            there = await read_rows(connection, list({block_of(row.position) for row in rows}))
+        return {row.order_id for each in there.values() for row in each}
+
+    def _still_lacking(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of these orders of which no node has said by now that it has a receipt; lets go of the others."""
+        lacking: list[Row] = []
+        for row in rows:
+            block, bit = divmod(row.position, BLOCK)
+            mask = self._receipted.mask(block) | self._peers.mask(block)
+            if self._seals.has(block) or mask >> bit & 1:
+                self._blocks[block].lacking.pop(row.position, None)
+            else:
+                lacking.append(row)
+        return lacking
+
+    def _is_sealed(self, subject: str) -> bool:
+        block = block_of_subject(subject)
+        return block is not None and self._seals.has(block)
+
+    def _is_open(self, subject: str) -> bool:
+        block = block_of_subject(subject)
+        return block is not None and not self._seals.has(block)
 
     def _is_complete(self, block: int) -> bool:
         """Whether nobody can write into a block any more."""
-        return block * BLOCK + BLOCK - 1 <= self._complete_upto
+        return block * BLOCK + BLOCK - 1 <= self._complete.upto
 
     def _is_ready(self, block: int) -> bool:
         state = self._blocks[block]
@@ -289,8 +303,8 @@ class Census:
             async with self._database.write(DEADLINE_S) as connection:
                 for seal in seals:
                     await add_seal(connection, seal, self._node)
+            await self._seals.add({seal.block: seal.digest for seal in seals})
             for seal in seals:
-                await self._seals.add(seal.block, seal.digest)
                 del self._blocks[seal.block]
 
     def _is_whole(self, block: int, rows: Sequence[Row], baseline: int) -> bool:
@@ -302,8 +316,10 @@ class Census:
         )
 
     def _sum_up(self) -> None:
-        lacking = [row.accepted_at.timestamp() for state in self._blocks.values() for row in state.lacking.values()]
-        self.lacking, self.oldest_lacking_at = len(lacking), min(lacking, default=None)
+        lacking = [row for state in self._blocks.values() for row in state.lacking.values()]
+        waiting = [row for row in lacking if self._faults.found_at("unreceipted", subject_of(row.position)) is None]
+        self.lacking = len(lacking)
+        self.oldest_lacking_at = min((row.accepted_at.timestamp() for row in waiting), default=None)
 
 
 def _receipt(row: Row) -> Receipt | None:

@@ -35,8 +35,16 @@ class Duty:
         self._database = database
         self.held = False
         """Whether this process looks at the orders."""
+        self.elsewhere = False
+        """Whether another process held the lock when it was last asked for."""
         self.known_at = time.monotonic()
         """When it was last known that some process does; monotonic seconds."""
+        self._taken_at, self._held_before_s = 0.0, 0.0
+
+    @property
+    def held_s(self) -> float:
+        """Seconds for which this process has held the lock, all terms together: a clock that stands between them."""
+        return self._held_before_s + (time.monotonic() - self._taken_at if self.held else 0.0)
 
     async def run(self) -> None:
         """Takes the lock whenever it is free, until cancelled."""
@@ -55,10 +63,11 @@ class Duty:
         """Holds the lock, if it is free, for a term."""
         free = await _ask(connection, "SELECT pg_try_advisory_lock(%s)")
         self.known_at = time.monotonic()
+        self.elsewhere = not free
         if not free:
             return
         term = Deadline.after(_TERM_S)
-        self.held = True
+        self._taken_at, self.held = time.monotonic(), True
         _log.info("audit_duty_taken")
         try:
             while not term.passed:
@@ -70,7 +79,24 @@ class Duty:
             connection.abandon()  # never back into the pool with the lock
             raise
         finally:
-            self.held = False
+            self._held_before_s, self.held = self.held_s, False
+
+
+class Done:
+    """When a part of the duty was last done, by the duty's clock: terms of other nodes neither count nor excuse."""
+
+    def __init__(self, duty: Duty) -> None:
+        self._duty = duty
+        self._at_s = 0.0
+
+    def now(self) -> None:
+        """Notes that it was done."""
+        self._at_s = self._duty.held_s
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds with the duty since then; None while this process does not have it."""
+        return self._duty.held_s - self._at_s if self._duty.held else None
 
 
 async def _ask(connection: Connection, question: str) -> bool:

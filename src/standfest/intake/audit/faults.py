@@ -57,6 +57,11 @@ class Faults:
         """The faults that are kept, oldest first."""
         return list(self._faults.values())
 
+    def found_at(self, kind: FaultKind, subject: str) -> float | None:
+        """When a fault was found, in seconds since 1970; None where it is none, or not kept."""
+        fault = self._faults.get((kind, subject))
+        return None if fault is None else fault.found_at
+
     def counts(self) -> dict[str, int]:
         """Faults by kind, without kinds that have none."""
         return dict(Counter[str](kind for kind, _ in self._faults) + self._beyond)
@@ -78,6 +83,14 @@ class Faults:
         if gone is not None:
             self._beyond.clear()
             _log.warning("audit_fault_gone", kind=kind, subject=subject, reason="a later look finds it well")
+
+    def leave(self, kind: FaultKind, among: Callable[[str], bool] = lambda _: True) -> None:
+        """Drops faults with a subject `among` some that another node judges now: it finds what is wrong still."""
+        for known_kind, subject in list(self._faults):
+            if known_kind == kind and among(subject):
+                del self._faults[kind, subject]
+                self._beyond.clear()
+                _log.warning("audit_fault_left", kind=kind, subject=subject, reason="another node judges it now")
 
     def replace(self, kind: FaultKind, found: dict[str, str], among: Callable[[str], bool] = lambda _: True) -> None:
         """Takes over what a look at all subjects `among` found: details by subject, all others are well."""

@@ -135,9 +135,9 @@ class Peers:
             for peer in self._peers.values():
                 peer.masks.pop(block, None)
 
-    async def ask(self) -> None:
-        """Asks all of them what is new."""
-        await asyncio.gather(*(self._ask(address, peer) for address, peer in self._peers.items()))
+    async def ask(self) -> bool:
+        """Asks all of them what is new; whether all answered."""
+        return all(await asyncio.gather(*(self._ask(address, peer) for address, peer in self._peers.items())))
 
     async def explain(self, questions: Sequence[Question]) -> list[Explanation] | None:
         """What each of them knows of these orders; None where one did not answer."""
@@ -158,16 +158,17 @@ class Peers:
         ]
         return [*explanations, Explanation([], [], lost)]
 
-    async def _ask(self, address: str, peer: _Peer) -> None:
+    async def _ask(self, address: str, peer: _Peer) -> bool:
         delta = await self._get(address, f"receipted?since={peer.version}&run={peer.run}", Delta)
         if delta is None:
-            return
+            return False
         for block, mask in delta.blocks.items():
             peer.masks[int(block)] = peer.masks.get(int(block), 0) | int(mask, 16)
         self._note_forgotten(peer, delta)
         peer.node, peer.run, peer.version = delta.node, delta.run, delta.version
         peer.settled_until, peer.heard_at = delta.settled_until, time.monotonic()
         peer.heard_wall = time.time()
+        return True
 
     def _note_forgotten(self, peer: _Peer, delta: Delta) -> None:
         """Notes that a node knows of fewer receipts than before: its disk is another one, or somebody emptied it."""

@@ -58,6 +58,8 @@ class State(msgspec.Struct, frozen=True):
     """When the last full pass over the receipts ended, in seconds since 1970."""
     orders_passed_at: float | None = None
     """When the last full pass over the database's orders ended, as this node made it."""
+    sealed_passed_at: float | None = None
+    """The same for the last full pass over sealed blocks."""
     left: list[str] = []
     """Newest files that the audit itself removed."""
     runs: dict[str, int] = {}
@@ -72,7 +74,7 @@ class State(msgspec.Struct, frozen=True):
     peers: dict[str, PeerState] = {}
     """Other node's audit, by address."""
     seals: int = 0
-    """Seals of which this node keeps a copy."""
+    """Seals whose digests are on this node's disk."""
     boot: str = ""
     """The machine's boot id when this was written."""
 
