@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -104,7 +104,7 @@ class Runs:
     def compare(self) -> None:
         """Compares finished files with what their writers noted; for when all files were read to their ends."""
         for run in self._runs.values():
-            _compare(self._follower, self._faults, run.closed.items())
+            compare_counts(self._follower, self._faults, run.closed.items())
 
     def explains(self, order_id: UUID, accepted_at: float) -> str:
         """Why there may be no receipt of an order: `unanswered`, `unclean`, or nothing."""
@@ -192,7 +192,8 @@ class Runs:
                     path.unlink()
 
 
-def _compare(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]]) -> None:
+def compare_counts(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]]) -> None:
+    """Notes files that hold fewer receipts than their process says."""
     for name, lines in files:
         read = follower.lines_of(name)
         subject = f"{name} as counted"
@@ -200,11 +201,6 @@ def _compare(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]
             faults.note("receipts_missing", subject, f"its process wrote {lines} receipts into it, {read} are there")
         else:
             faults.clear("receipts_missing", subject)
-
-
-def compare_counts(follower: Follower, faults: Faults, files: Iterator[tuple[str, int]]) -> None:
-    """Notes files that hold fewer receipts than their process says."""
-    _compare(follower, faults, files)
 
 
 def _changed_at(path: Path) -> float:
