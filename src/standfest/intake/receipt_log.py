@@ -23,7 +23,6 @@ import datetime
 import fcntl
 import os
 import time
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -31,10 +30,11 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
 import structlog
 
+from standfest.intake.receipt_lines import lines_of
 from standfest.intake.receipt_runs import RUN_SUFFIX, Mark, RunFile, began_mark
+from standfest.intake.receipt_statement import FileStatement, Statement
 from standfest.intake.receipts import Receipt
 from standfest.telemetry.failures import facts_of
 
@@ -54,17 +54,6 @@ UNANSWERED_MAX = 200_000
 _SUFFIX = ".jsonl"
 
 _log = structlog.get_logger(__name__)
-_encode = msgspec.json.Encoder().encode
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """What a line holds."""
-
-    at: float
-    """When the receipt was given: seconds since 1970."""
-    receipt: Receipt
-    seq: int | None = None
-    """Number of the line in its file, from 1; None in a line of the release before."""
 
 
 @dataclass(frozen=True)
@@ -77,45 +66,6 @@ class Limits:
     """A file that is as long is closed, and the next one begun."""
     directory_bytes_max: int = 2 * 1024 * 1024 * 1024
     """With as much in the directory, of all processes, nothing more is written: the audit is stuck."""
-
-
-class FileStatement(msgspec.Struct, frozen=True):
-    """One file of receipts as its writer remembers it."""
-
-    name: str
-    lines: int
-    """Receipts in it."""
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """What a process says of its receipts: the audit compares the files with it."""
-
-    service: str
-    run: str
-    """Name of the run: the stem of its files."""
-    given: int
-    """Receipts given to clients."""
-    written: int
-    """Receipts that are in a file."""
-    queued: int
-    lost: int
-    """Receipts and notes that are in no file and never will be."""
-    failing: str | None
-    """Why the last write failed; None where it did not."""
-    oldest_queued_at: float | None
-    """When the oldest receipt that is in no file yet was given, in seconds since 1970."""
-    files: list[FileStatement]
-    """The newest files, the open one last."""
-    disturbances: int
-    """How often somebody else removed, shortened or replaced the open file."""
-    disturbed: list[str]
-    """The last ones, in words."""
-
-
-def line_of(at: float, receipt: Receipt, seq: int | None = None) -> bytes:
-    """A receipt as a line of a file."""
-    entry = _encode(Entry(at, receipt, seq))
-    return b'{"crc32":%d,"entry":%b}\n' % (zlib.crc32(entry), entry)
 
 
 class ReceiptLog:
@@ -336,12 +286,12 @@ class _RotatedFile:
         if self._directory_is_full():
             return True
         self._look_for_disturbance()
-        data = _lines(batch, self._lines + 1)
+        data = lines_of(batch, self._lines + 1)
         if self._descriptor is not None and self._size + len(data) > self._limits.file_bytes_max:
             self.close()
         try:
             if self._descriptor is None:
-                data = _lines(batch, 1)
+                data = lines_of(batch, 1)
                 self._open()
             self._append(data)
         except OSError:
@@ -435,11 +385,6 @@ class _RotatedFile:
                 "receipts_directory_full", directory=str(self._directory), limit=self._limits.directory_bytes_max
             )
         return self._full
-
-
-def _lines(batch: Sequence[tuple[float, Receipt]], first: int) -> bytes:
-    """Receipts as lines of a file, numbered from `first` on."""
-    return b"".join(line_of(at, receipt, seq) for seq, (at, receipt) in enumerate(batch, first))
 
 
 def _disturbance(path: Path, descriptor: int, size: int) -> str | None:

@@ -11,7 +11,7 @@ import structlog
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.follow import Follower
 from standfest.intake.audit.runs import BEFORE_END_S, Window, compare_counts
-from standfest.intake.receipt_log import Statement
+from standfest.intake.receipt_statement import Statement
 
 ASK_S = 1.0
 """Processes are asked so often."""
