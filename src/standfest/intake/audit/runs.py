@@ -12,6 +12,7 @@ import msgspec
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import is_closed, read_piece
 from standfest.intake.audit.follow import Follower
+from standfest.intake.audit.windows import Window, Windows
 from standfest.intake.receipt_log import receipt_files
 from standfest.intake.receipt_runs import RUN_SUFFIX, read_marks
 from standfest.telemetry.failures import facts_of
@@ -29,13 +30,6 @@ THOROUGH = 10
 """Every so many looks the run files of ended processes are looked at as well."""
 
 
-class Window(msgspec.Struct, frozen=True):
-    """A time in which receipts may have been lost, in seconds since 1970."""
-
-    since: float
-    until: float
-
-
 class _Run(msgspec.Struct):
     offset: int = 0
     service: str = ""
@@ -50,12 +44,27 @@ class _Run(msgspec.Struct):
 class Runs:
     """Follows the run files of one directory."""
 
-    def __init__(self, directory: Path, follower: Follower, faults: Faults, sizes: Mapping[str, int] = {}) -> None:
-        """`sizes`: run files that were there before, and how long they were."""
+    def __init__(
+        self,
+        directory: Path,
+        follower: Follower,
+        faults: Faults,
+        sizes: Mapping[str, int] = {},
+        kept: Windows | None = None,
+    ) -> None:
+        """
+        Args:
+            directory: where the files are.
+            follower: of the receipts there.
+            faults: where what is wrong with files goes.
+            sizes: run files that were there before, and how long they were.
+            kept: where unclean ends go whose run files are removed; None where nobody asks.
+        """
         self._directory = directory
         self._follower = follower
         self._faults = faults
         self._before = dict(sizes)
+        self._kept = Windows() if kept is None else kept
         self._runs: dict[str, _Run] = {}
         self._looks = 0
         self._numbered: dict[str, bool] = {}
@@ -94,11 +103,7 @@ class Runs:
         if thorough:
             self._look_at_old(stems - {name.removesuffix(RUN_SUFFIX) for name in there.keys() | self._before.keys()})
             self._remove_done(there, stems)
-        ends = (
-            Window(run.alive_at - BEFORE_END_S, run.alive_at + AFTER_END_S)
-            for run in self._runs.values()
-            if not run.alive and not run.ended
-        )
+        ends = [_window(run) for run in self._runs.values() if not run.alive and not run.ended]
         self.windows = [*ends, *self._old.values()]
 
     def compare(self) -> None:
@@ -184,12 +189,14 @@ class Runs:
     def _remove_done(self, there: Mapping[str, Path], stems: set[str]) -> None:
         for name, path in there.items():
             run = self._runs.get(name)
-            done = run is not None and not run.alive and run.alive_at < time.time() - KEPT_S
-            if done and name.removesuffix(RUN_SUFFIX) not in stems:
+            if run is None or run.alive or run.alive_at >= time.time() - KEPT_S:
+                continue
+            if not run.ended and not self._kept.covers(run.alive_at):
+                self._kept.add(_window(run))  # its file is removed the next time: what is kept is on disk by then
+            elif name.removesuffix(RUN_SUFFIX) not in stems:
                 del self._runs[name]
                 self._before.pop(name, None)
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def compare_counts(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]]) -> None:
@@ -201,6 +208,11 @@ def compare_counts(follower: Follower, faults: Faults, files: Iterable[tuple[str
             faults.note("receipts_missing", subject, f"its process wrote {lines} receipts into it, {read} are there")
         else:
             faults.clear("receipts_missing", subject)
+
+
+def _window(run: _Run) -> Window:
+    """Of an unclean end."""
+    return Window(run.alive_at - BEFORE_END_S, run.alive_at + AFTER_END_S)
 
 
 def _changed_at(path: Path) -> float:

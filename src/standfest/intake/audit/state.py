@@ -9,6 +9,7 @@ import structlog
 
 from standfest.intake.audit.faults import Fault
 from standfest.intake.audit.findings import Finding
+from standfest.intake.audit.windows import Window
 from standfest.intake.receipt_runs import boot_id
 from standfest.telemetry.failures import facts_of
 
@@ -44,6 +45,8 @@ class PeerState(msgspec.Struct, frozen=True):
     """Seconds since 1970."""
     blocks: dict[str, str] = {}
     """Block of ingest positions -> which of them have a receipt there, as a hexadecimal bit mask."""
+    windows: list[Window] = []
+    """Times in which that node's receipts may have been lost with its disk."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -75,6 +78,8 @@ class State(msgspec.Struct, frozen=True):
     """Seals of which this node keeps a copy."""
     boot: str = ""
     """The machine's boot id when this was written."""
+    windows: list[Window] = []
+    """Times in which processes of this node lost receipts, as far as no run file says so any more."""
 
 
 def read_state(directory: Path) -> State:
