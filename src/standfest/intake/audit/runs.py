@@ -14,14 +14,14 @@ from standfest.intake.audit.files import is_closed, read_piece
 from standfest.intake.audit.follow import Follower
 from standfest.intake.audit.windows import Window, Windows
 from standfest.intake.receipt_log import receipt_files
-from standfest.intake.receipt_runs import RUN_SUFFIX, read_marks
+from standfest.intake.receipt_runs import RUN_SUFFIX, WRITTEN_SUFFIX, read_marks
 from standfest.telemetry.failures import facts_of
 
 KEPT_S = 24 * 3_600.0
 """A run file is removed so long after its process ended, once the audit has removed the run's receipts."""
 BEFORE_END_S = 10.0
-"""Orders that were accepted so long before a process was last alive may have lost their receipts with it: longer than
-an order's deadline."""
+"""Orders that were accepted so long before a process was last alive, or before the oldest receipt that it had not
+written, may have lost their receipts with it: longer than an order's deadline."""
 AFTER_END_S = 5.0
 """And so long afterwards: a process says once a second that it lives."""
 
@@ -37,6 +37,7 @@ class _Run(msgspec.Struct):
     ended: bool = False
     alive: bool = True
     alive_at: float = 0.0
+    written_until: float = 0.0
     closed: dict[str, int] = {}
     damaged: int = 0
 
@@ -123,6 +124,7 @@ class Runs:
             run.alive = not is_closed(path)  # first: what is written before it ends is read below
             found = path.stat()
             run.alive_at = found.st_mtime
+            run.written_until = _changed_at(path.with_suffix(WRITTEN_SUFFIX)) or run.alive_at
             data = path.read_bytes() if found.st_size > run.offset else b""
         except FileNotFoundError:
             raise
@@ -196,7 +198,8 @@ class Runs:
             elif name.removesuffix(RUN_SUFFIX) not in stems:
                 del self._runs[name]
                 self._before.pop(name, None)
-                path.unlink(missing_ok=True)
+                for done_with in (path, path.with_suffix(WRITTEN_SUFFIX)):
+                    done_with.unlink(missing_ok=True)
 
 
 def compare_counts(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]]) -> None:
@@ -211,8 +214,8 @@ def compare_counts(follower: Follower, faults: Faults, files: Iterable[tuple[str
 
 
 def _window(run: _Run) -> Window:
-    """Of an unclean end."""
-    return Window(run.alive_at - BEFORE_END_S, run.alive_at + AFTER_END_S)
+    """Of an unclean end: from before the oldest receipt that was not written."""
+    return Window(min(run.written_until, run.alive_at) - BEFORE_END_S, run.alive_at + AFTER_END_S)
 
 
 def _changed_at(path: Path) -> float:
