@@ -20,6 +20,7 @@ import structlog
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import Piece, Read, is_closed, read_piece
 from standfest.intake.audit.findings import Findings
+from standfest.intake.audit.left import KeptLeft, Left, Ranges
 from standfest.intake.audit.looks import Glance, Looks
 from standfest.intake.audit.model import Examined, Subject
 from standfest.intake.audit.state import FileState
@@ -37,8 +38,6 @@ DEFERRED_MAX = 300_000
 """Places of receipts that are to be looked at again; with more, no further ones are read: the audit is behind."""
 POWER_LOSS_BYTES_MAX = 1024 * 1024
 """A file may be so much shorter after the machine was started anew: what was not on the disk is gone."""
-LEFT_MAX = 2_000
-"""Names of removed files that are remembered."""
 LOOK_AGAIN_S = 1.0
 """A receipt that was not found is looked at again after so long, and then after twice as long each time."""
 LOOK_AGAIN_MAX_S = 8.0
@@ -120,7 +119,7 @@ class Follower:
         faults: Faults,
         files: Mapping[str, FileState] = {},
         left_lines: int = 0,
-        left: Sequence[str] = (),
+        left: KeptLeft = (),
         *,
         booted: bool = False,
     ) -> None:
@@ -132,7 +131,7 @@ class Follower:
             faults: where what is wrong with files goes.
             files: how far each file was settled before.
             left_lines: receipts in files that were left before.
-            left: names of such files.
+            left: which files these were; see `Left`.
             booted: the machine was started anew since: what was not on its disk is gone.
         """
         self._directory = directory
@@ -144,7 +143,7 @@ class Follower:
         self._deferred: deque[_Deferred] = deque()
         self._deferred_ids: set[UUID] = set()
         self._deferred_unknown = 0
-        self._left: dict[str, None] = dict.fromkeys(left)
+        self._left = Left(left)
         self._booted = booted
         self.left_lines = left_lines
         """Receipts in files that were audited and left, to be removed."""
@@ -164,9 +163,9 @@ class Follower:
         return sum(file.at.damaged for file in self._files.values())
 
     @property
-    def left(self) -> list[str]:
-        """The newest files that the audit removed."""
-        return list(self._left)[-LEFT_MAX:]
+    def left(self) -> Ranges:
+        """Files that the audit removed; see `Left`."""
+        return self._left.kept()
 
     def lines_of(self, name: str) -> int | None:
         """Lines that were read of a file; None where the audit has removed it."""
@@ -231,9 +230,7 @@ class Follower:
 
     def leave(self, name: str) -> None:
         """Lets go of a file that is about to be removed."""
-        self._left[name] = None
-        while len(self._left) > LEFT_MAX:
-            del self._left[next(iter(self._left))]
+        self._left.add(name)
         self.left_lines += self._files.pop(name).at.lines
 
     async def read(self) -> bool:

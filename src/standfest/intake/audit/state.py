@@ -9,6 +9,7 @@ import structlog
 
 from standfest.intake.audit.faults import Fault
 from standfest.intake.audit.findings import Finding
+from standfest.intake.audit.left import Ranges
 from standfest.intake.audit.windows import Window
 from standfest.intake.receipt_runs import boot_id
 from standfest.telemetry.failures import facts_of
@@ -61,8 +62,8 @@ class State(msgspec.Struct, frozen=True):
     """When the last full pass over the receipts ended, in seconds since 1970."""
     orders_passed_at: float | None = None
     """When the last full pass over the database's orders ended, as this node made it."""
-    left: list[str] = []
-    """Newest files that the audit itself removed."""
+    left: Ranges | list[str] = {}
+    """Files that the audit itself removed; names of the newest ones in a state of the release before."""
     runs: dict[str, int] = {}
     """Run files and how long they were, in bytes."""
     faults: list[Fault] = []
@@ -83,7 +84,10 @@ class State(msgspec.Struct, frozen=True):
 
 
 def read_state(directory: Path) -> State:
-    """The state in `directory`; an empty one where there is none that can be used: then all is audited again."""
+    """The state in `directory`; an empty one where there is none that can be used: then all is audited again.
+
+    Which files the audit removed is lost with it: of those of which a run file tells it is said that they are missing.
+    """
     try:
         state = msgspec.json.decode((directory / _FILE).read_bytes(), type=State)
     except FileNotFoundError:
@@ -109,4 +113,6 @@ def write_state(directory: Path, state: State) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(state))
+        file.flush()
+        os.fsync(descriptor)  # without it a machine that loses power may leave an empty file under the name
     temporary.replace(directory / _FILE)
