@@ -82,3 +82,20 @@ def test_an_entry_that_cannot_be_read_leaves_the_others_their_answers(
         keys = [key, *(str(uuid4()) for _ in range(19))]
         statuses = list(pool.map(lambda each: place(admin, sku, key=each).status_code, keys))
     assert statuses == [503] + [422] * 19
+
+
+def test_an_order_without_events_leaves_the_others_their_answers(api: RunningApi, database: TestDatabase) -> None:
+    """Where what the database holds of one order is broken, that one gets an answer that decides nothing; others of
+    the same look get theirs."""
+    with api.client() as admin, ThreadPoolExecutor(20) as pool:
+        sku, key = new_product(admin), str(uuid4())
+        order_id = place(admin, sku, key=key).json()["id"]
+        with database.cluster.admin(database.name) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute(
+                "DELETE FROM order_event WHERE order_ref = (SELECT id FROM orders WHERE order_id = %s)", (order_id,)
+            )
+        deactivate(api, admin, sku)
+        keys = [key, *(str(uuid4()) for _ in range(19))]
+        statuses = list(pool.map(lambda each: place(admin, sku, key=each).status_code, keys))
+    assert statuses == [500] + [422] * 19

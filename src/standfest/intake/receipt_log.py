@@ -14,7 +14,8 @@ Before each write and once a second the process looks whether the path is still 
 as it left it; where somebody removed, shortened or replaced the file it says so (`statement`) and opens the next one.
 
 Beside its receipts a process keeps a run file (`receipt_runs.py`): that it began, how many receipts each finished file
-holds, which orders it gave no definite answer to, and that it ended well.
+holds, which orders it gave no definite answer to, and that it ended well. Once a second, also while nothing can be
+written, it says there that it lives and until when all is written.
 """
 
 import asyncio
@@ -23,7 +24,6 @@ import datetime
 import fcntl
 import os
 import time
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -31,10 +31,11 @@ from itertools import count
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
 import structlog
 
+from standfest.intake.receipt_lines import lines_of
 from standfest.intake.receipt_runs import RUN_SUFFIX, Mark, RunFile, began_mark
+from standfest.intake.receipt_statement import FileStatement, Statement
 from standfest.intake.receipts import Receipt
 from standfest.telemetry.failures import facts_of
 
@@ -46,6 +47,8 @@ _PAUSE_S, _PAUSE_MAX_S = 1.0, 30.0  # after a write that failed, twice as long e
 _DIRECTORY_LOOK_S = 5.0
 SYNC_S = 1.0
 """Receipts are synchronised with the disk so often, and the open file is compared with its path."""
+LOST_TOLD_S = 10.0
+"""Who lost receipts so short a time before it ends did not end well: the audit may not have heard of it."""
 FILES_STATED_MAX = 200
 """Newest files that a process names in its statement."""
 _DISTURBANCES_STATED_MAX = 20
@@ -54,17 +57,6 @@ UNANSWERED_MAX = 200_000
 _SUFFIX = ".jsonl"
 
 _log = structlog.get_logger(__name__)
-_encode = msgspec.json.Encoder().encode
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """What a line holds."""
-
-    at: float
-    """When the receipt was given: seconds since 1970."""
-    receipt: Receipt
-    seq: int | None = None
-    """Number of the line in its file, from 1; None in a line of the release before."""
 
 
 @dataclass(frozen=True)
@@ -77,45 +69,6 @@ class Limits:
     """A file that is as long is closed, and the next one begun."""
     directory_bytes_max: int = 2 * 1024 * 1024 * 1024
     """With as much in the directory, of all processes, nothing more is written: the audit is stuck."""
-
-
-class FileStatement(msgspec.Struct, frozen=True):
-    """One file of receipts as its writer remembers it."""
-
-    name: str
-    lines: int
-    """Receipts in it."""
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """What a process says of its receipts: the audit compares the files with it."""
-
-    service: str
-    run: str
-    """Name of the run: the stem of its files."""
-    given: int
-    """Receipts given to clients."""
-    written: int
-    """Receipts that are in a file."""
-    queued: int
-    lost: int
-    """Receipts and notes that are in no file and never will be."""
-    failing: str | None
-    """Why the last write failed; None where it did not."""
-    oldest_queued_at: float | None
-    """When the oldest receipt that is in no file yet was given, in seconds since 1970."""
-    files: list[FileStatement]
-    """The newest files, the open one last."""
-    disturbances: int
-    """How often somebody else removed, shortened or replaced the open file."""
-    disturbed: list[str]
-    """The last ones, in words."""
-
-
-def line_of(at: float, receipt: Receipt, seq: int | None = None) -> bytes:
-    """A receipt as a line of a file."""
-    entry = _encode(Entry(at, receipt, seq))
-    return b'{"crc32":%d,"entry":%b}\n' % (zlib.crc32(entry), entry)
 
 
 class ReceiptLog:
@@ -138,10 +91,11 @@ class ReceiptLog:
         self._unanswered = 0
         self._failing: str | None = None
         self._writing_since: float | None = None
+        self._noting_since: float | None = None
         self._kept_at = float("-inf")
         self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._ending = asyncio.Event()
-        self._lost_logged = 0
+        self._lost_logged, self._lost_at = 0, float("-inf")
         self.given = 0
         """Receipts given to clients."""
         self.written = 0
@@ -161,6 +115,13 @@ class ReceiptLog:
         if self._writing_since is not None:
             return self._writing_since
         return self._queue[0][0] if self._queue else None
+
+    @property
+    def _written_until(self) -> float:
+        """All receipts and notes that were given before are on disk, in seconds since 1970."""
+        noted_at = self._notes[0].at if self._notes else None
+        waiting = (self._oldest_at, self._noting_since, noted_at)
+        return min((at for at in waiting if at is not None), default=time.time())
 
     def append(self, receipt: Receipt) -> None:
         """Queues a receipt that was given to a client; never waits, never fails. From the event loop's thread only."""
@@ -200,6 +161,28 @@ class ReceiptLog:
 
     async def run(self) -> None:
         """Writes what is queued until `end` is called and nothing is left, or cannot be written."""
+        saying = asyncio.create_task(self._say_alive())
+        try:
+            await self._write_on()
+        finally:
+            saying.cancel()
+        self.lost += len(self._queue)
+        self._queue.clear()
+        self._tell_lost()
+        await asyncio.to_thread(self._file.close)
+        if time.monotonic() - self._lost_at >= LOST_TOLD_S:
+            self._notes.append(Mark(time.time(), "ended", lines=self.written))
+        await self._keep()
+        await asyncio.to_thread(self._file.end)
+
+    async def _say_alive(self) -> None:
+        """Says once a second that the process lives, and until when all is written; needs no space on the disk."""
+        while True:
+            await asyncio.to_thread(self._file.say_alive, self._written_until)
+            await asyncio.sleep(SYNC_S)
+
+    async def _write_on(self) -> None:
+        """Writes until `end` is called and nothing is left, or cannot be written."""
         pause_s = _PAUSE_S
         await self._keep()
         while not self._ending.is_set():
@@ -215,18 +198,12 @@ class ReceiptLog:
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
         while self._queue and await self._flush():
             pass
-        self.lost += len(self._queue)
-        self._queue.clear()
-        self._tell_lost()
-        await asyncio.to_thread(self._file.close)
-        self._notes.append(Mark(time.time(), "ended", lines=self.written))
-        await self._keep()
-        await asyncio.to_thread(self._file.end)
 
     async def _keep(self) -> None:
         """Writes notes, synchronises, and looks whether the open file is still where it was."""
         self._kept_at = time.monotonic()
         notes = [self._notes.popleft() for _ in range(len(self._notes))]
+        self._noting_since = notes[0].at if notes else None
         try:
             await asyncio.to_thread(self._file.keep, notes)
         except OSError as error:
@@ -234,6 +211,8 @@ class ReceiptLog:
             self._failing = str(facts_of(error)["error"])
             _log.error("receipt_notes_not_written", notes=len(notes), **facts_of(error))
             return
+        finally:
+            self._noting_since = None
         if not self._queue:
             self._failing = None
 
@@ -280,7 +259,7 @@ class ReceiptLog:
     def _tell_lost(self) -> None:
         if self.lost > self._lost_logged:
             _log.error("receipts_lost", receipts=self.lost - self._lost_logged, in_all=self.lost)
-            self._lost_logged = self.lost
+            self._lost_logged, self._lost_at = self.lost, time.monotonic()
 
 
 class _RotatedFile:
@@ -322,6 +301,10 @@ class _RotatedFile:
             self._run.close()
         self._run.write(notes)
 
+    def say_alive(self, written_until: float) -> None:
+        """Says that the process lives; see `RunFile.say_alive`. From any thread."""
+        self._run.say_alive(written_until)
+
     def end(self) -> None:
         """Lets go of the run file."""
         self._run.close()
@@ -336,12 +319,12 @@ class _RotatedFile:
         if self._directory_is_full():
             return True
         self._look_for_disturbance()
-        data = _lines(batch, self._lines + 1)
+        data = lines_of(batch, self._lines + 1)
         if self._descriptor is not None and self._size + len(data) > self._limits.file_bytes_max:
             self.close()
         try:
             if self._descriptor is None:
-                data = _lines(batch, 1)
+                data = lines_of(batch, 1)
                 self._open()
             self._append(data)
         except OSError:
@@ -435,11 +418,6 @@ class _RotatedFile:
                 "receipts_directory_full", directory=str(self._directory), limit=self._limits.directory_bytes_max
             )
         return self._full
-
-
-def _lines(batch: Sequence[tuple[float, Receipt]], first: int) -> bytes:
-    """Receipts as lines of a file, numbered from `first` on."""
-    return b"".join(line_of(at, receipt, seq) for seq, (at, receipt) in enumerate(batch, first))
 
 
 def _disturbance(path: Path, descriptor: int, size: int) -> str | None:

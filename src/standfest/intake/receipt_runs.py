@@ -3,8 +3,12 @@
 It lies beside the receipts (`<run>.run`), is locked (flock) for as long as the process lives, and its modification time
 is set once a second. A file without an `ended` note whose lock is free is an unclean end: of orders that were accepted
 about then the receipts may be lost with the process.
+
+An empty file beside it (`<run>.written`) says by its modification time until when all receipts and notes are in files.
+To set a time takes no space: both are set as well while nothing can be written.
 """
 
+import contextlib
 import fcntl
 import os
 import uuid
@@ -17,6 +21,7 @@ from typing import Literal
 import msgspec
 
 RUN_SUFFIX = ".run"
+WRITTEN_SUFFIX = ".written"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _encode = msgspec.json.Encoder(uuid_format="hex").encode
 
@@ -70,6 +75,7 @@ class RunFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._written_until = path.with_suffix(WRITTEN_SUFFIX)
         self._written: list[bytes] = []
         self._descriptor: int | None = None
 
@@ -97,11 +103,23 @@ class RunFile:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if self._written and not os.fstat(self._descriptor).st_size:
                 self._append(b"".join(self._written))  # somebody took it away
+        os.utime(self._descriptor)  # first: it takes no space
         if marks:
             lines = [_line_of(mark) for mark in marks]
             self._append(b"".join(lines))
             self._written += lines
-        os.utime(self._descriptor)
+
+    def say_alive(self, written_until: float) -> None:
+        """Says that the process lives, and until when all is written, in seconds since 1970. From any thread.
+
+        What cannot be said is said the next time.
+        """
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+        with contextlib.suppress(OSError):
+            if not self._written_until.exists():
+                self._written_until.touch(mode=0o600)
+            os.utime(self._written_until, (written_until, written_until))
 
     def _append(self, data: bytes) -> None:
         descriptor = self._descriptor

@@ -34,6 +34,7 @@ from standfest.intake.audit.seals import Seals
 from standfest.intake.audit.state import State, read_state, write_state
 from standfest.intake.audit.suspects import Suspects
 from standfest.intake.audit.watch import Watch
+from standfest.intake.audit.windows import Windows
 from standfest.intake.audit.writers import Writers
 from standfest.intake.receipt_log import ReceiptLog, directory_bytes, receipt_log
 from standfest.intake.receipt_runs import boot_id
@@ -101,8 +102,9 @@ class Auditor:
         self._orders = OrdersPass(looks, self._suspects, state.orders_passed_at)
         self._new_orders = NewOrders(looks, self._orders, self._duty)
         self._watch = Watch(database, looks, self._suspects)
-        self._runs = Runs(directory, self._follower, faults, state.runs)
-        self._writers = Writers(session if writers else None, writers, faults)
+        windows = Windows(state.windows)
+        self._runs = Runs(directory, self._follower, faults, state.runs, windows)
+        self._writers = Writers(session if writers else None, writers, faults, windows)
         self._peers = Peers(session if peers else None, peers, faults, state.peers)
         copy = SealCopy(directory, faults, state.seals, booted=booted)
         self._seals = Seals(copy, database, looks, faults, state.sealed_passed_at)
@@ -379,6 +381,7 @@ class Auditor:
             peers=self._peers.states(),
             seals=self._seals.written,
             boot=boot_id(),
+            windows=self._writers.windows.kept(),
         )
         try:
             await asyncio.to_thread(write_state, self._directory, state)

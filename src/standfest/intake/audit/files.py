@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from standfest.intake.receipt_log import Entry
+from standfest.intake.receipt_lines import Entry
 
 _PIECE_BYTES = 128 * 1024
 

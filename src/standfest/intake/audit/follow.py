@@ -1,4 +1,4 @@
-"""Receipt files followed as they grow: every receipt is looked at once, and what is not found again and again.
+"""Receipt files followed as they grow: every receipt is looked at once, and what is not found is left to `Unsettled`.
 
 What was read once has to stay: a file that became shorter or is gone, and lines that do not follow in number, are
 faults, until all is there again. What the audit itself removed it remembers.
@@ -18,31 +18,18 @@ import msgspec
 import structlog
 
 from standfest.intake.audit.faults import Faults
-from standfest.intake.audit.files import Piece, Read, is_closed, read_piece
+from standfest.intake.audit.files import Piece, is_closed, read_piece
 from standfest.intake.audit.findings import Findings
-from standfest.intake.audit.looks import Glance, Looks
-from standfest.intake.audit.model import Examined, Subject
+from standfest.intake.audit.left import KeptLeft, Left, Ranges
+from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.state import FileState
+from standfest.intake.audit.unsettled import BATCH, Unsettled
+from standfest.intake.audit.unsettled import PENDING_MAX as PENDING_MAX  # a bound of the follower, for who fills it
 from standfest.intake.receipt_log import receipt_files
-from standfest.intake.receipts import Receipt
 from standfest.telemetry.failures import facts_of
 
-BATCH = 200
-"""Receipts a look."""
-LOOK_AGAIN_MAX = 2 * BATCH
-"""Receipts that are looked at again in one round: draining goes first."""
-PENDING_MAX = 10_000
-"""Receipts that are kept in memory to be looked at again; of further ones the place in their file is kept."""
-DEFERRED_MAX = 300_000
-"""Places of receipts that are to be looked at again; with more, no further ones are read: the audit is behind."""
 POWER_LOSS_BYTES_MAX = 1024 * 1024
 """A file may be so much shorter after the machine was started anew: what was not on the disk is gone."""
-LEFT_MAX = 2_000
-"""Names of removed files that are remembered."""
-LOOK_AGAIN_S = 1.0
-"""A receipt that was not found is looked at again after so long, and then after twice as long each time."""
-LOOK_AGAIN_MAX_S = 8.0
-"""So long also where the order was seen to wait: it has a whole backlog before it."""
 
 _ONLY = "only the audit may remove receipts"
 
@@ -83,32 +70,6 @@ class _Followed(msgspec.Struct):
         return max(self.at.lines, self.floor, 0 if self.best is None else self.best.lines)
 
 
-class _Pending(msgspec.Struct):
-    """A receipt that was looked at and is not settled."""
-
-    receipt: Receipt
-    at: float
-    """When it was given, in seconds since 1970."""
-    glance: Glance
-    due: float
-    """When it is looked at again (monotonic)."""
-    pause_s: float
-
-
-class _Deferred(NamedTuple):
-    """A receipt that is to be looked at again and is not kept in memory."""
-
-    name: str
-    start: int
-    order_id: UUID
-    at: float
-    glance: Glance
-
-
-_Place = tuple[str, int]
-"""Name of a file and where a line begins in it."""
-
-
 class Follower:
     """Follows the receipt files of one directory."""
 
@@ -120,7 +81,7 @@ class Follower:
         faults: Faults,
         files: Mapping[str, FileState] = {},
         left_lines: int = 0,
-        left: Sequence[str] = (),
+        left: KeptLeft = (),
         *,
         booted: bool = False,
     ) -> None:
@@ -132,7 +93,7 @@ class Follower:
             faults: where what is wrong with files goes.
             files: how far each file was settled before.
             left_lines: receipts in files that were left before.
-            left: names of such files.
+            left: which files these were; see `Left`.
             booted: the machine was started anew since: what was not on its disk is gone.
         """
         self._directory = directory
@@ -140,11 +101,8 @@ class Follower:
         self._findings = findings
         self._faults = faults
         self._files = {name: _followed(state) for name, state in files.items()}
-        self._pending: dict[_Place, _Pending] = {}
-        self._deferred: deque[_Deferred] = deque()
-        self._deferred_ids: set[UUID] = set()
-        self._deferred_unknown = 0
-        self._left: dict[str, None] = dict.fromkeys(left)
+        self._unsettled = Unsettled(directory, looks, findings)
+        self._left = Left(left)
         self._booted = booted
         self.left_lines = left_lines
         """Receipts in files that were audited and left, to be removed."""
@@ -164,9 +122,9 @@ class Follower:
         return sum(file.at.damaged for file in self._files.values())
 
     @property
-    def left(self) -> list[str]:
-        """The newest files that the audit removed."""
-        return list(self._left)[-LEFT_MAX:]
+    def left(self) -> Ranges:
+        """Files that the audit removed; see `Left`."""
+        return self._left.kept()
 
     def lines_of(self, name: str) -> int | None:
         """Lines that were read of a file; None where the audit has removed it."""
@@ -182,18 +140,21 @@ class Follower:
 
     def held(self, order_ids: Iterable[UUID]) -> set[UUID]:
         """Those of these orders of which a receipt was read and waits to be looked at again."""
-        pending = {each.receipt.order_id for each in self._pending.values()}
-        return {order_id for order_id in order_ids if order_id in pending or order_id in self._deferred_ids}
+        return self._unsettled.held(order_ids)
 
     @property
     def unknown(self) -> int:
         """Receipts of which it is not known yet what became of their orders."""
-        return sum(1 for each in self._pending.values() if each.glance != "waits") + self._deferred_unknown
+        return self._unsettled.unknown
 
     @property
     def waiting(self) -> int:
         """Receipts whose orders are in the journal still, as they were acknowledged."""
-        return len(self._pending) + len(self._deferred) - self.unknown
+        return self._unsettled.waiting
+
+    async def look_again(self) -> None:
+        """Looks once more at the receipts that are due, thoroughly where they seemed missing or altered."""
+        await self._unsettled.look_again()
 
     @property
     def unaudited_bytes(self) -> int:
@@ -203,19 +164,12 @@ class Follower:
     @property
     def lag_s(self) -> float:
         """Age of the oldest receipt that is not settled, unread ones included; 0 where there is none."""
-        waiting_since = [pending.at for pending in self._pending.values() if pending.glance != "waits"]
-        if self._deferred_unknown:
-            waiting_since.append(next(each.at for each in self._deferred if each.glance != "waits"))
-        if self._oldest_unread_at is not None:
-            waiting_since.append(self._oldest_unread_at)
-        return max(0.0, time.time() - min(waiting_since)) if waiting_since else 0.0
+        since = [at for at in (self._unsettled.oldest_unknown_at, self._oldest_unread_at) if at is not None]
+        return max(0.0, time.time() - min(since)) if since else 0.0
 
     def states(self) -> dict[str, FileState]:
         """How far each file is settled: up to a place before its first receipt that is not."""
-        first: dict[str, int] = {}
-        places = [*self._pending, *((each.name, each.start) for each in self._deferred)]
-        for name, start in places:
-            first[name] = min(start, first.get(name, start))
+        first = self._unsettled.first_places()
         return {name: _state(file, first.get(name)) for name, file in self._files.items()}
 
     def is_settled(self, path: Path) -> bool:
@@ -225,15 +179,12 @@ class Follower:
             file is not None
             and file.best is None
             and file.at.offset >= path.stat().st_size
-            and not any(name == path.name for name, _ in self._pending)
-            and not any(each.name == path.name for each in self._deferred)
+            and not self._unsettled.any_of(path.name)
         )
 
     def leave(self, name: str) -> None:
         """Lets go of a file that is about to be removed."""
-        self._left[name] = None
-        while len(self._left) > LEFT_MAX:
-            del self._left[next(iter(self._left))]
+        self._left.add(name)
         self.left_lines += self._files.pop(name).at.lines
 
     async def read(self) -> bool:
@@ -274,12 +225,7 @@ class Follower:
         self._findings.doubt(file.changed_at)
         file.at, file.best, file.floor = _Reached(), None, best.lines
         file.passed.clear()
-        for place in [place for place in self._pending if place[0] == name]:
-            del self._pending[place]
-        kept = [each for each in self._deferred if each.name != name]
-        self._deferred = deque(kept)
-        self._deferred_ids = {each.order_id for each in kept}
-        self._deferred_unknown = sum(each.glance != "waits" for each in kept)
+        self._unsettled.forget(name)
 
     def _begin_anew(self, file: _Followed) -> None:
         """Has a file that is not what was read of it read from its beginning."""
@@ -288,41 +234,11 @@ class Follower:
         file.at = _Reached()
         file.passed.clear()
 
-    async def look_again(self) -> None:
-        """Looks once more at the receipts that are due, thoroughly where they seemed missing or altered."""
-        await self._recall()
-        if not self._pending:
-            return
-        there, now = await self._looks.database_there(), time.monotonic()
-        # What a look at the journal told does not change for the better before the database is there.
-        due = [
-            place
-            for place, pending in self._pending.items()
-            if pending.due <= now and (there or pending.glance == "unknown")
-        ][:LOOK_AGAIN_MAX]
-        for start in range(0, len(due), BATCH):
-            await self._look_again(due[start : start + BATCH])
-
-    async def _recall(self) -> None:
-        """Reads deferred receipts again, as many as there is room for."""
-        room = min(PENDING_MAX - len(self._pending), LOOK_AGAIN_MAX, len(self._deferred))
-        if room <= 0:
-            return
-        some = [self._deferred.popleft() for _ in range(room)]
-        reads = await asyncio.to_thread(_read_again, self._directory, some)
-        for each, read in zip(some, reads, strict=True):
-            self._deferred_ids.discard(each.order_id)
-            self._deferred_unknown -= each.glance != "waits"
-            if read is not None:
-                entry = read.entry
-                pending = _Pending(entry.receipt, entry.at, each.glance, time.monotonic(), LOOK_AGAIN_S)
-                self._pending[each.name, each.start] = pending
-
     async def _read_file(self, path: Path) -> bool:
         """One piece of a file; whether there is more."""
         if path.name in self._left:
             return False
-        if len(self._deferred) + BATCH > DEFERRED_MAX:
+        if not self._unsettled.has_room:
             self.complete = False
             return False
         file = self._files.setdefault(path.name, _Followed())
@@ -344,7 +260,7 @@ class Follower:
         if piece.lines:
             self._oldest_unread_at = piece.lines[0].entry.at
             glances = await self._looks.glance_at_receipts([read.entry.receipt for read in piece.lines])
-            self._take(path.name, piece, glances)
+            self._unsettled.take(path.name, piece, glances)
         self._advance(path.name, file, piece)
         return piece.more
 
@@ -388,47 +304,6 @@ class Follower:
         lines = before.lines + len(piece.lines)
         file.passed.append(before)
         file.at = _Reached(piece.end, lines, before.damaged + piece.damaged, seq, piece.digest)
-
-    def _take(self, name: str, piece: Piece, glances: Iterable[Glance]) -> None:
-        for read, glance in zip(piece.lines, glances, strict=True):
-            if glance == "found":
-                continue
-            entry = read.entry
-            if len(self._pending) >= PENDING_MAX:
-                self._deferred.append(_Deferred(name, read.start, entry.receipt.order_id, entry.at, glance))
-                self._deferred_ids.add(entry.receipt.order_id)
-                self._deferred_unknown += glance != "waits"
-                continue
-            pause_s = LOOK_AGAIN_MAX_S if glance == "waits" else LOOK_AGAIN_S
-            due = time.monotonic() + pause_s
-            self._pending[name, read.start] = _Pending(entry.receipt, entry.at, glance, due, pause_s)
-
-    async def _look_again(self, places: list[_Place]) -> None:
-        pending = {place: self._pending[place] for place in places if place in self._pending}
-        suspects = {place: each for place, each in pending.items() if each.glance == "suspect"}
-        others = {place: each for place, each in pending.items() if each.glance != "suspect"}
-        if suspects:
-            subjects = {
-                each.receipt.order_id: Subject(each.receipt.order_id, each.receipt) for each in suspects.values()
-            }
-            examined = await self._looks.examine(list(subjects.values()))
-            for order_id, found in examined.items():
-                self._findings.record(subjects[order_id], found)
-            for place, each in suspects.items():
-                self._settle(place, each, _glance_of(examined.get(each.receipt.order_id)))
-        if others:
-            glances = await self._looks.glance_at_receipts([each.receipt for each in others.values()])
-            for (place, each), glance in zip(others.items(), glances, strict=True):
-                self._settle(place, each, glance)
-
-    def _settle(self, place: _Place, pending: _Pending, glance: Glance) -> None:
-        if glance == "found":
-            self._pending.pop(place, None)
-            return
-        is_new = glance == "suspect" and pending.glance != "suspect"
-        pending.pause_s = LOOK_AGAIN_S if is_new else min(2 * pending.pause_s, LOOK_AGAIN_MAX_S)
-        pending.glance = glance
-        pending.due = time.monotonic() + pending.pause_s
 
     def _unread(self, path: Path) -> int:
         with contextlib.suppress(OSError):
@@ -479,19 +354,6 @@ def _falls(numbers: Sequence[int]) -> bool:
     return any(later <= earlier for earlier, later in itertools.pairwise(numbers))
 
 
-def _read_again(directory: Path, places: Sequence[_Deferred]) -> list[Read | None]:
-    """The receipts at some places; None where there is none any more."""
-    reads: list[Read | None] = []
-    for each in places:
-        try:
-            piece = read_piece(directory / each.name, each.start, 1)
-        except OSError:
-            reads.append(None)  # reading the file on says so
-            continue
-        reads.append(piece.lines[0] if piece.lines else None)
-    return reads
-
-
 def _read_next(path: Path, file: _Followed) -> Piece | None:
     """The next piece of a file; None where there is none. What a writer that died left half-written is passed over."""
     size, offset, digest = path.stat().st_size, file.at.offset, file.at.digest
@@ -505,10 +367,3 @@ def _read_next(path: Path, file: _Followed) -> Piece | None:
             file.at = file.at._replace(offset=size)
             return None
     return piece
-
-
-def _glance_of(examined: Examined | None) -> Glance:
-    """What a thorough look leaves to do: a flaw that was recorded is looked at again as a finding."""
-    if examined is None:
-        return "suspect"
-    return "waits" if examined.waits and not examined.flaws else "found"

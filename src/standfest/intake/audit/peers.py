@@ -12,8 +12,8 @@ import structlog
 
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.receipted import Delta
-from standfest.intake.audit.runs import Window
 from standfest.intake.audit.state import PeerState
+from standfest.intake.audit.windows import Window, Windows
 
 FRESH_S = 5.0
 """What a node said counts for so long."""
@@ -21,7 +21,6 @@ FORGOTTEN_S = 3_600.0
 """That a node knows of fewer receipts than before is a fault for so long: a lost disk does not come back."""
 LOST_BEFORE_S, LOST_AFTER_S = 20.0, 10.0
 """Orders accepted so long before a node was last heard, or so long afterwards, may have lost their receipts with it."""
-WINDOWS_MAX = 64
 ORDERS_MAX = 50
 """Orders in one question."""
 
@@ -73,6 +72,7 @@ class _Peer:
         self.node = ""
         self.run = ""
         self.version = 0
+        self.windows = Windows(state.windows)
         self.masks = {int(block): int(mask, 16) for block, mask in state.blocks.items()}
         self.settled_until = 0.0
         self.heard_at = float("-inf")
@@ -98,13 +98,15 @@ class Peers:
         self._session = session
         self._faults = faults
         self._peers = {address: _Peer(kept.get(address, PeerState())) for address in addresses}
-        self._windows: list[Window] = []
 
     def states(self) -> dict[str, PeerState]:
         """What each of them last said."""
         return {
             address: PeerState(
-                peer.acknowledged, peer.heard_wall, {str(block): f"{mask:x}" for block, mask in peer.masks.items()}
+                peer.acknowledged,
+                peer.heard_wall,
+                {str(block): f"{mask:x}" for block, mask in peer.masks.items()},
+                peer.windows.kept(),
             )
             for address, peer in self._peers.items()
         }
@@ -154,7 +156,7 @@ class Peers:
         lost = [
             each.order_id
             for each in questions
-            if any(window.since <= each.accepted_at <= window.until for window in self._windows)
+            if any(peer.windows.covers(each.accepted_at) for peer in self._peers.values())
         ]
         return [*explanations, Explanation([], [], lost)]
 
@@ -176,8 +178,7 @@ class Peers:
         if delta.acknowledged < peer.acknowledged:
             if peer.forgot_at is None:
                 peer.forgot_at = now
-                self._windows.append(Window(peer.heard_wall - LOST_BEFORE_S, peer.heard_wall + LOST_AFTER_S))
-                del self._windows[:-WINDOWS_MAX]
+                peer.windows.add(Window(peer.heard_wall - LOST_BEFORE_S, peer.heard_wall + LOST_AFTER_S))
             if now - peer.forgot_at < FORGOTTEN_S:
                 detail = (
                     f"it had read {peer.acknowledged} receipts when it was last asked, and {delta.acknowledged} now"

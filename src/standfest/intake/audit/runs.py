@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from uuid import UUID
 
@@ -12,28 +12,22 @@ import msgspec
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import is_closed, read_piece
 from standfest.intake.audit.follow import Follower
+from standfest.intake.audit.windows import Window, Windows
 from standfest.intake.receipt_log import receipt_files
-from standfest.intake.receipt_runs import RUN_SUFFIX, read_marks
+from standfest.intake.receipt_runs import RUN_SUFFIX, WRITTEN_SUFFIX, read_marks
 from standfest.telemetry.failures import facts_of
 
 KEPT_S = 24 * 3_600.0
 """A run file is removed so long after its process ended, once the audit has removed the run's receipts."""
 BEFORE_END_S = 10.0
-"""Orders that were accepted so long before a process was last alive may have lost their receipts with it: longer than
-an order's deadline."""
+"""Orders that were accepted so long before a process was last alive, or before the oldest receipt that it had not
+written, may have lost their receipts with it: longer than an order's deadline."""
 AFTER_END_S = 5.0
 """And so long afterwards: a process says once a second that it lives."""
 
 
 THOROUGH = 10
 """Every so many looks the run files of ended processes are looked at as well."""
-
-
-class Window(msgspec.Struct, frozen=True):
-    """A time in which receipts may have been lost, in seconds since 1970."""
-
-    since: float
-    until: float
 
 
 class _Run(msgspec.Struct):
@@ -43,6 +37,7 @@ class _Run(msgspec.Struct):
     ended: bool = False
     alive: bool = True
     alive_at: float = 0.0
+    written_until: float = 0.0
     closed: dict[str, int] = {}
     damaged: int = 0
 
@@ -50,12 +45,27 @@ class _Run(msgspec.Struct):
 class Runs:
     """Follows the run files of one directory."""
 
-    def __init__(self, directory: Path, follower: Follower, faults: Faults, sizes: Mapping[str, int] = {}) -> None:
-        """`sizes`: run files that were there before, and how long they were."""
+    def __init__(
+        self,
+        directory: Path,
+        follower: Follower,
+        faults: Faults,
+        sizes: Mapping[str, int] = {},
+        kept: Windows | None = None,
+    ) -> None:
+        """
+        Args:
+            directory: where the files are.
+            follower: of the receipts there.
+            faults: where what is wrong with files goes.
+            sizes: run files that were there before, and how long they were.
+            kept: where unclean ends go whose run files are removed; None where nobody asks.
+        """
         self._directory = directory
         self._follower = follower
         self._faults = faults
         self._before = dict(sizes)
+        self._kept = Windows() if kept is None else kept
         self._runs: dict[str, _Run] = {}
         self._looks = 0
         self._numbered: dict[str, bool] = {}
@@ -94,17 +104,13 @@ class Runs:
         if thorough:
             self._look_at_old(stems - {name.removesuffix(RUN_SUFFIX) for name in there.keys() | self._before.keys()})
             self._remove_done(there, stems)
-        ends = (
-            Window(run.alive_at - BEFORE_END_S, run.alive_at + AFTER_END_S)
-            for run in self._runs.values()
-            if not run.alive and not run.ended
-        )
+        ends = [_window(run) for run in self._runs.values() if not run.alive and not run.ended]
         self.windows = [*ends, *self._old.values()]
 
     def compare(self) -> None:
         """Compares finished files with what their writers noted; for when all files were read to their ends."""
         for run in self._runs.values():
-            _compare(self._follower, self._faults, run.closed.items())
+            compare_counts(self._follower, self._faults, run.closed.items())
 
     def explains(self, order_id: UUID, accepted_at: float) -> str:
         """Why there may be no receipt of an order: `unanswered`, `unclean`, or nothing."""
@@ -118,6 +124,7 @@ class Runs:
             run.alive = not is_closed(path)  # first: what is written before it ends is read below
             found = path.stat()
             run.alive_at = found.st_mtime
+            run.written_until = _changed_at(path.with_suffix(WRITTEN_SUFFIX)) or run.alive_at
             data = path.read_bytes() if found.st_size > run.offset else b""
         except FileNotFoundError:
             raise
@@ -184,15 +191,19 @@ class Runs:
     def _remove_done(self, there: Mapping[str, Path], stems: set[str]) -> None:
         for name, path in there.items():
             run = self._runs.get(name)
-            done = run is not None and not run.alive and run.alive_at < time.time() - KEPT_S
-            if done and name.removesuffix(RUN_SUFFIX) not in stems:
+            if run is None or run.alive or run.alive_at >= time.time() - KEPT_S:
+                continue
+            if not run.ended and not self._kept.covers(run.alive_at):
+                self._kept.add(_window(run))  # its file is removed the next time: what is kept is on disk by then
+            elif name.removesuffix(RUN_SUFFIX) not in stems:
                 del self._runs[name]
                 self._before.pop(name, None)
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+                for done_with in (path, path.with_suffix(WRITTEN_SUFFIX)):
+                    done_with.unlink(missing_ok=True)
 
 
-def _compare(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]]) -> None:
+def compare_counts(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]]) -> None:
+    """Notes files that hold fewer receipts than their process says."""
     for name, lines in files:
         read = follower.lines_of(name)
         subject = f"{name} as counted"
@@ -202,9 +213,9 @@ def _compare(follower: Follower, faults: Faults, files: Iterable[tuple[str, int]
             faults.clear("receipts_missing", subject)
 
 
-def compare_counts(follower: Follower, faults: Faults, files: Iterator[tuple[str, int]]) -> None:
-    """Notes files that hold fewer receipts than their process says."""
-    _compare(follower, faults, files)
+def _window(run: _Run) -> Window:
+    """Of an unclean end: from before the oldest receipt that was not written."""
+    return Window(min(run.written_until, run.alive_at) - BEFORE_END_S, run.alive_at + AFTER_END_S)
 
 
 def _changed_at(path: Path) -> float:

@@ -9,6 +9,8 @@ import structlog
 
 from standfest.intake.audit.faults import Fault
 from standfest.intake.audit.findings import Finding
+from standfest.intake.audit.left import Ranges
+from standfest.intake.audit.windows import Window
 from standfest.intake.receipt_runs import boot_id
 from standfest.telemetry.failures import facts_of
 
@@ -44,6 +46,8 @@ class PeerState(msgspec.Struct, frozen=True):
     """Seconds since 1970."""
     blocks: dict[str, str] = {}
     """Block of ingest positions -> which of them have a receipt there, as a hexadecimal bit mask."""
+    windows: list[Window] = []
+    """Times in which that node's receipts may have been lost with its disk."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -60,8 +64,8 @@ class State(msgspec.Struct, frozen=True):
     """When the last full pass over the database's orders ended, as this node made it."""
     sealed_passed_at: float | None = None
     """The same for the last full pass over sealed blocks."""
-    left: list[str] = []
-    """Newest files that the audit itself removed."""
+    left: Ranges | list[str] = {}
+    """Files that the audit itself removed; names of the newest ones in a state of the release before."""
     runs: dict[str, int] = {}
     """Run files and how long they were, in bytes."""
     faults: list[Fault] = []
@@ -77,10 +81,15 @@ class State(msgspec.Struct, frozen=True):
     """Seals whose digests are on this node's disk."""
     boot: str = ""
     """The machine's boot id when this was written."""
+    windows: list[Window] = []
+    """Times in which processes of this node lost receipts, as far as no run file says so any more."""
 
 
 def read_state(directory: Path) -> State:
-    """The state in `directory`; an empty one where there is none that can be used: then all is audited again."""
+    """The state in `directory`; an empty one where there is none that can be used: then all is audited again.
+
+    Which files the audit removed is lost with it: of those of which a run file tells it is said that they are missing.
+    """
     try:
         state = msgspec.json.decode((directory / _FILE).read_bytes(), type=State)
     except FileNotFoundError:
@@ -106,4 +115,6 @@ def write_state(directory: Path, state: State) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(state))
+        file.flush()
+        os.fsync(descriptor)  # without it a machine that loses power may leave an empty file under the name
     temporary.replace(directory / _FILE)

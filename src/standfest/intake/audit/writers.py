@@ -10,8 +10,9 @@ import structlog
 
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.follow import Follower
-from standfest.intake.audit.runs import BEFORE_END_S, Window, compare_counts
-from standfest.intake.receipt_log import Statement
+from standfest.intake.audit.runs import BEFORE_END_S, compare_counts
+from standfest.intake.audit.windows import Window, Windows
+from standfest.intake.receipt_statement import Statement
 
 ASK_S = 1.0
 """Processes are asked so often."""
@@ -31,16 +32,28 @@ _decode = msgspec.json.Decoder(Statement).decode
 class Writers:
     """Asks the API processes of one node."""
 
-    def __init__(self, session: aiohttp.ClientSession | None, addresses: Sequence[str], faults: Faults) -> None:
-        """`session`: None where `addresses` is empty."""
+    def __init__(
+        self,
+        session: aiohttp.ClientSession | None,
+        addresses: Sequence[str],
+        faults: Faults,
+        windows: Windows,
+    ) -> None:
+        """
+        Args:
+            session: None where `addresses` is empty.
+            addresses: of the processes.
+            faults: where it goes that receipts are not written, or lost.
+            windows: where it goes when they were lost.
+        """
         self._session = session
         self._addresses = addresses
         self._faults = faults
         self._statements: dict[str, tuple[Statement, float]] = {}
         self._lost: dict[str, float] = {}
         self._asked_at = 0.0
-        self.windows: list[Window] = []
-        """Times in which processes lost receipts, as they said."""
+        self.windows = windows
+        """Times in which processes of this node lost receipts."""
 
     @property
     def given(self) -> int:
@@ -109,8 +122,9 @@ class Writers:
         before, heard_at = self._statements.pop(statement.run, (None, asked_at))
         if statement.lost > (0 if before is None else before.lost):
             self._lost[statement.run] = asked_at
-            self.windows.append(Window(heard_at - BEFORE_END_S, asked_at + BEFORE_END_S))
-            del self.windows[:-RUNS_MAX]
+            oldest = None if before is None else before.oldest_queued_at
+            since = heard_at if oldest is None else min(oldest, heard_at)
+            self.windows.add(Window(since - BEFORE_END_S, asked_at + BEFORE_END_S))
         self._statements[statement.run] = statement, asked_at
         while len(self._statements) > RUNS_MAX:
             del self._statements[next(iter(self._statements))]

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from standfest.intake.receipt_log import Statement
+from standfest.intake.receipt_statement import Statement
 from standfest.interfaces.api.answers import answer
 from standfest.interfaces.api.asgi import Answer
 from standfest.interfaces.api.dependencies import Dependency

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+import psycopg
+
 from standfest.clients.etcd_kv import EtcdError
 from standfest.domain.orders import Order
 from standfest.errors import StandfestError
@@ -42,6 +44,7 @@ class Repeats:
             Overloaded: as many wait as may.
             DatabaseUnavailable: it cannot be found out now.
             OutcomeUnknown: whether it is there, and on a standby, is not known.
+            Exception: whatever else the look failed with, e.g. because of what is stored of this order.
         """
         answer = self._waiting.get(order_id)
         if answer is None:
@@ -53,7 +56,7 @@ class Repeats:
         return await asyncio.shield(answer)
 
     async def _look_on(self) -> None:
-        """Looks for those that wait until nobody does."""
+        """Looks for those that wait until nobody does; where it is cancelled, whoever waits is cancelled as well."""
         try:
             while self._waiting:
                 order_ids = list(self._waiting)[:LOOK_MAX]
@@ -61,27 +64,30 @@ class Repeats:
                 await asyncio.sleep(SPACING_S)
         finally:
             self._looking = None
+            while self._waiting:
+                self._waiting.popitem()[1].cancel()
 
     async def _answer(self, answers: Mapping[UUID, asyncio.Future[Placement | None]]) -> None:
+        """Tells each who waits what was found, or why nothing could be."""
         try:
             found = await self._look(list(answers))
-        except StandfestError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             for answer in answers.values():
                 _fail(answer, error)
-        except BaseException as error:
+        except BaseException:
             for answer in answers.values():
-                _fail(answer, error)
+                answer.cancel()
             raise
         else:
             for order_id, answer in answers.items():
-                if isinstance(placement := found.get(order_id), StandfestError):
+                if isinstance(placement := found.get(order_id), Exception):
                     _fail(answer, placement)
                 else:
                     answer.set_result(placement)
 
-    async def _look(self, order_ids: Sequence[UUID]) -> dict[UUID, Placement | StandfestError]:
+    async def _look(self, order_ids: Sequence[UUID]) -> dict[UUID, Placement | Exception]:
         """The journal first, from where orders move to the database and never back."""
-        found: dict[UUID, Placement | StandfestError] = {}
+        found: dict[UUID, Placement | Exception] = {}
         for order_id, accepted in (await self._accepted(order_ids)).items():
             if isinstance(accepted, StandfestError):
                 found[order_id] = accepted
@@ -99,22 +105,35 @@ class Repeats:
         except (EntryBroken, EntryTooNew) as error:
             if len(order_ids) == 1:
                 return {order_ids[0]: _not_known(error)}
-            middle = len(order_ids) // 2
-            return await self._accepted(order_ids[:middle]) | await self._accepted(order_ids[middle:])
+            first, second = _halves(order_ids)
+            return await self._accepted(first) | await self._accepted(second)
         except EtcdError as error:
             raise _not_known(error) from error
 
-    async def _stored(self, order_ids: Sequence[UUID]) -> dict[UUID, Placement | StandfestError]:
+    async def _stored(self, order_ids: Sequence[UUID]) -> dict[UUID, Placement | Exception]:
+        """What the database holds, and which of them cannot be read: an order's rows spoil no other."""
         require_database(self._services)
-        async with self._services.database.write(self._services.limits.write_deadline_s) as connection:
-            placements = await read_placements(connection, order_ids)
-        return dict(placements)
+        try:
+            async with self._services.database.write(self._services.limits.write_deadline_s) as connection:
+                return dict(await read_placements(connection, order_ids))
+        except (StandfestError, psycopg.Error):  # it is the database, whichever orders are asked for
+            raise
+        except Exception as error:  # noqa: BLE001 - rows that cannot be read may fail with anything
+            if len(order_ids) == 1:
+                return {order_ids[0]: error}
+            first, second = _halves(order_ids)
+            return await self._stored(first) | await self._stored(second)
 
 
 def _not_known(error: Exception) -> DatabaseUnavailable:
     return DatabaseUnavailable(f"what the journal holds cannot be found out now: {error}")
 
 
-def _fail(answer: asyncio.Future[Placement | None], error: BaseException) -> None:
+def _halves(order_ids: Sequence[UUID]) -> tuple[Sequence[UUID], Sequence[UUID]]:
+    middle = len(order_ids) // 2
+    return order_ids[:middle], order_ids[middle:]
+
+
+def _fail(answer: asyncio.Future[Placement | None], error: Exception) -> None:
     answer.set_exception(error)
     answer.exception()  # seen, also where nobody waits for it any more

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from standfest.catalogue.snapshot import Catalogue
 from standfest.domain.agreement import Merchant
 from standfest.intake.intake import Intake
-from standfest.intake.receipt_log import Statement
+from standfest.intake.receipt_statement import Statement
 from standfest.intake.receipts import Receipt, Signer
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.storage.database import Database
