@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from standfest.intake.audit import seals as seals_module
-from standfest.intake.audit.blocks import Seal, add_seal, next_digests, seal_of
+from standfest.intake.audit.blocks import Seal, add_seal, marks_subject, next_digests, seal_of
 from standfest.intake.audit.faults import Fault, Faults
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.seal_copy import COPY_FILE, SealCopy
@@ -82,3 +82,20 @@ async def test_seals_that_were_lost_are_well_once_all_are_on_the_disk_again(
         assert await seals.copy()
         assert (seals.written, faults.all()) == (3, [])
         assert time.monotonic() - seals.copied_age_s > copied_at
+
+
+async def test_that_a_digest_is_not_that_of_its_marks_stays_until_it_is(database: TestDatabase, tmp_path: Path) -> None:
+    """The copying of seals, which compares digests alone, does not clear what the comparison of sealed blocks found."""
+    async with pool_for(database) as pool:
+        faults = Faults()
+        seals = Seals(SealCopy(tmp_path, faults), pool, Looks(pool, NoJournal()), faults)
+        [made] = await seal(pool, 0)
+        with database.cluster.admin(database.name) as superuser:
+            superuser.execute("UPDATE audit_seal SET marks = set_byte(marks, 0, 1)")
+            for _ in range(2):
+                assert await seals.compare()
+                assert await seals.copy()
+                assert marks_subject(0) in [fault.subject for fault in faults.all()]
+            superuser.execute("UPDATE audit_seal SET marks = %s", (made.marks,))
+        assert await seals.compare()
+        assert faults.all() == []
