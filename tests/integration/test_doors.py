@@ -238,8 +238,10 @@ def test_what_is_larger_than_a_buffer_is_not_sent_twice(doors: Doors) -> None:
     kill = (0.4, lambda: doors.signal("api-1", signal.SIGKILL))
     kept = send(doors, 0.8, kill, body=b"x" * 60_000)
     assert kept.broken == {}
-    doors.arrange()
-    lost = send(doors, 0.8, kill, body=b"x" * 70_000)
+    for _ in range(10):  # whether one is under way when its process is killed is chance
+        doors.arrange()
+        if (lost := send(doors, 0.8, kill, body=b"x" * 70_000)).broken:
+            break
     assert lost.broken
     assert set(lost.broken) <= {502, "Broken"}
     assert max(doors.attempts().values()) == 1

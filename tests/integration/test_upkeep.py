@@ -151,9 +151,9 @@ async def test_while_a_member_is_away_no_other_is_disturbed(journal: Journal) ->
 async def test_a_crash_during_compaction_loses_nothing(journal: Journal, victim: str) -> None:
     """A member killed while it forgets history goes on with that at its restart, and has all that is current."""
     wanted = {}
-    for number in range(20_000):
+    for number in range(60_000):
         wanted[b"k%d" % (number % 500)] = b"%06d" % number
-    for start in range(0, 20_000, 100):
+    for start in range(0, 60_000, 100):
         puts = tuple(Put(b"k%d" % (number % 500), b"%06d" % number) for number in range(start, start + 100))
         await journal.store.txn(Txn((), puts), DEADLINE_S)
     killed = next(member for member in journal.etcd.members if member.name == victim)

@@ -15,8 +15,6 @@ CHECK_INTERVAL_MS = 200
 CHECK_TIMEOUT_MS = 250
 CHECK_AGAIN_MS = 20
 CHECK_FAILURES = 2
-_ALIVE_INTERVAL_MS = 1_000
-"""It matters only where no process is ready, and the first failure is followed by quick looks."""
 
 OUT_OF_ROTATION_MS = CHECK_INTERVAL_MS + CHECK_FAILURES * CHECK_TIMEOUT_MS + CHECK_AGAIN_MS
 """An API process that freezes is out of rotation at the latest after this; one whose event loop is busy for
@@ -208,7 +206,7 @@ def _alive(apis: list[tuple[str, Service]]) -> str:
     option httpchk GET /livez
     http-check send hdr {_TAKEN_AT}
     http-check expect status 200
-    default-server inter {_ALIVE_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
+    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
     default-server fall {CHECK_FAILURES} rise 1
 {_lines(apis, "{name}", "check")}
 """
