@@ -69,7 +69,8 @@ def _rows(table: Table, names: tuple[str, ...]) -> list[Row]:
 def _show(standings: list[Standing]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for each in standings:
-        verdict = "holds" if each.holds else "falls short" if each.runs else "never run"
+        short = "falls short" if each.decided else "not decided"
+        verdict = "holds" if each.holds else short if each.runs else "never run"
         console.print(f"[{'green' if each.holds else 'red'}]{verdict:<11}[/] [bold]{each.row}[/bold]: {each.what}")
         runs = f"{each.runs} of {each.wanted} runs, {each.violations} violations"
         pgbench = "" if each.reference_per_s is None else f", pgbench {each.reference_per_s:.0f}/s"

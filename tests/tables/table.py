@@ -106,13 +106,15 @@ class Standing(msgspec.Struct, frozen=True):
     wanted: int
     violations: int
     holds: bool
+    decided: bool
+    """Whether the newest result says so by itself: else more pairs are to be measured."""
     at: str
     commit: str
     reference_per_s: float | None
 
 
 def standing(row: Row, results: Sequence[Result]) -> Standing:
-    """A row holds where enough runs were made since its last violation, and the newest result does not fall short."""
+    """A row holds where enough runs were made since its last violation, and the newest result holds."""
     own = [each for each in results if each.row == row.name and not each.short]
     since = next((number for number in range(len(own), 0, -1) if own[number - 1].measured.violations), 0)
     counted = own[since:] if since < len(own) else own[-1:]
@@ -127,7 +129,8 @@ def standing(row: Row, results: Sequence[Result]) -> Standing:
         runs=runs,
         wanted=row.runs,
         violations=violations,
-        holds=newest is not None and runs >= row.runs and not violations and newest.measured.holds is not False,
+        holds=newest is not None and runs >= row.runs and not violations and newest.measured.holds is True,
+        decided=newest is not None and newest.measured.holds is not None,
         at=newest.at if newest else "",
         commit=newest.commit if newest else "",
         reference_per_s=newest.measured.reference_per_s if newest else None,
