@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
 import pytest
+import pytest_asyncio
 
 from standfest.intake.audit import census as census_module
 from standfest.intake.audit.blocks import Row, add_seal, marks_subject, read_horizon, read_rows, seal_of, subject_of
@@ -26,7 +26,7 @@ from standfest.intake.audit.seals import Seals
 from standfest.intake.audit.state import State, write_state
 from standfest.intake.receipts import Receipt
 from standfest.storage.database import Database
-from tests.integration.orders import order, place_one, pool_of, stock_product
+from tests.integration.orders import order, place_one, stock_product
 from tests.support.audit import NoJournal, running_auditor, until
 from tests.support.postgres import TestDatabase
 
@@ -46,9 +46,9 @@ FROM orders WHERE id = 1
 """
 
 
-async def test_a_transaction_that_runs_keeps_its_block_open(database: TestDatabase) -> None:
+async def test_a_transaction_that_runs_keeps_its_block_open(database: TestDatabase, pool: Database) -> None:
     """The transaction with the lower id commits the higher position: while the other one runs nothing is complete."""
-    pool, complete, apple = pool_of(database), Complete(), stock_product(database, "apple", 10)
+    complete, apple = Complete(), stock_product(database, "apple", 10)
     await place_one(pool, order("k", (apple, 1)))
     with psycopg.connect(database.dsn()) as older, psycopg.connect(database.dsn()) as younger:
         for writer in (older, younger):
@@ -70,12 +70,11 @@ async def test_a_transaction_that_runs_keeps_its_block_open(database: TestDataba
         horizon = await read_horizon(connection)
     complete.saw(horizon)
     assert complete.upto == 3
-    await pool.close()
 
 
-async def test_who_claims_positions_has_a_transaction_id(database: TestDatabase) -> None:
+async def test_who_claims_positions_has_a_transaction_id(database: TestDatabase, pool: Database) -> None:
     """A transaction that waits to claim has its id: the audit tells by ids who may hold a position."""
-    pool, apple = pool_of(database), stock_product(database, "apple", 10)
+    apple = stock_product(database, "apple", 10)
     waiting = "SELECT backend_xid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     with (
         psycopg.connect(database.dsn("standfest_owner")) as owner,
@@ -89,7 +88,6 @@ async def test_who_claims_positions_has_a_transaction_id(database: TestDatabase)
         assert [transaction_id for (transaction_id,) in found if transaction_id is None] == []
         owner.rollback()
     await placing
-    await pool.close()
 
 
 class _Others(Peers):
@@ -149,14 +147,11 @@ class Stage:
         return [(fault.kind, fault.subject) for fault in self.faults.all()]
 
 
-@contextlib.asynccontextmanager
-async def staged(database: TestDatabase) -> AsyncIterator[Stage]:
+@pytest_asyncio.fixture
+async def stage(database: TestDatabase, pool: Database) -> Stage:
     """A stage with one order, whose block is looked at in each round."""
-    pool, apple = pool_of(database), stock_product(database, "apple", 10)
-    try:
-        yield Stage(pool, (await place_one(pool, order("k", (apple, 1)))).order.order_id)
-    finally:
-        await pool.close()
+    apple = stock_product(database, "apple", 10)
+    return Stage(pool, (await place_one(pool, order("k", (apple, 1)))).order.order_id)
 
 
 def all_settled() -> float:
@@ -165,61 +160,57 @@ def all_settled() -> float:
 
 
 async def test_an_order_without_a_receipt_is_accused(
-    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no node has its receipt, and none explains why, it is named by its ingest position."""
     monkeypatch.setattr(census_module, "OPEN_LOOK_S", 0.0)
-    async with staged(database) as stage:
-        census = await stage.count(tmp_path)
-        assert await census.round(all_settled())
-        assert stage.kinds() == [("unreceipted", subject_of(1))]
+    census = await stage.count(tmp_path)
+    assert await census.round(all_settled())
+    assert stage.kinds() == [("unreceipted", subject_of(1))]
 
 
 @pytest.mark.parametrize("unclean", [False, True])
 async def test_a_receipt_that_is_looked_at_meanwhile_accuses_nobody(
-    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unclean: bool
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unclean: bool
 ) -> None:
     """A receipt is no longer held as unsettled when it is asked about, and has set its bit: there is nothing to say."""
     monkeypatch.setattr(census_module, "OPEN_LOOK_S", 0.0)
-    async with staged(database) as stage:
 
-        def settled_meanwhile(questions: Sequence[Question]) -> Explanation:
-            stage.receipted.add([1])
-            return Explanation([], [], [each.order_id for each in questions] if unclean else [])
+    def settled_meanwhile(questions: Sequence[Question]) -> Explanation:
+        stage.receipted.add([1])
+        return Explanation([], [], [each.order_id for each in questions] if unclean else [])
 
-        stage.explain = settled_meanwhile
-        census = await stage.count(tmp_path)
-        assert await census.round(all_settled())
-        assert (stage.kinds(), stage.rewritten, census.lacking) == ([], [], 0)
+    stage.explain = settled_meanwhile
+    census = await stage.count(tmp_path)
+    assert await census.round(all_settled())
+    assert (stage.kinds(), stage.rewritten, census.lacking) == ([], [], 0)
 
 
 async def test_what_was_lacking_at_the_last_look_is_not_accused_at_the_next_round(
-    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block that is not looked at in this round is known as it was; its receipts may have come in since."""
     monkeypatch.setattr(census_module, "OPEN_LOOK_S", 0.0)
-    async with staged(database) as stage:
-        stage.explain = lambda questions: Explanation([each.order_id for each in questions], [], [])
-        census = await stage.count(tmp_path)
-        assert await census.round(all_settled())
-        for block in census._blocks.values():
-            block.due = float("inf")
-        stage.explain = lambda _: NOTHING
-        stage.receipted.add([1])
-        assert await census.round(all_settled())
-        assert (stage.kinds(), census.lacking) == ([], 0)
+    stage.explain = lambda questions: Explanation([each.order_id for each in questions], [], [])
+    census = await stage.count(tmp_path)
+    assert await census.round(all_settled())
+    for block in census._blocks.values():
+        block.due = float("inf")
+    stage.explain = lambda _: NOTHING
+    stage.receipted.add([1])
+    assert await census.round(all_settled())
+    assert (stage.kinds(), census.lacking) == ([], 0)
 
 
 async def test_a_node_that_falls_silent_after_it_explained_accuses_nobody(
-    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a node has settled since it was asked is not known where it does not answer; the order waits."""
     monkeypatch.setattr(census_module, "OPEN_LOOK_S", 0.0)
-    async with staged(database) as stage:
-        stage.others.answering = [True, False]
-        census = await stage.count(tmp_path)
-        assert await census.round(all_settled())
-        assert (stage.kinds(), census.lacking) == ([], 1)
+    stage.others.answering = [True, False]
+    census = await stage.count(tmp_path)
+    assert await census.round(all_settled())
+    assert (stage.kinds(), census.lacking) == ([], 1)
 
 
 async def seal(pool: Database, change: Callable[[Row], Row] = lambda row: row) -> None:
@@ -229,49 +220,43 @@ async def seal(pool: Database, change: Callable[[Row], Row] = lambda row: row) -
         await add_seal(connection, seal_of(0, [change(row) for row in rows[0]]), "n2")
 
 
-async def test_what_was_unreceipted_in_a_block_that_another_node_sealed_is_well(
-    database: TestDatabase, tmp_path: Path
-) -> None:
+async def test_what_was_unreceipted_in_a_block_that_another_node_sealed_is_well(stage: Stage, tmp_path: Path) -> None:
     """Whoever seals a block has seen all its receipts, so nothing in it stays accused of having none."""
-    async with staged(database) as stage:
-        stage.faults.note("unreceipted", subject_of(1), "it was accused before the duty was another node's")
-        stage.faults.note("unreceipted", subject_of(300), "this one is in a block that is open")
-        await seal(stage.pool)
-        census = await stage.count(tmp_path)
-        assert await census.round(all_settled())
-        assert stage.kinds() == [("unreceipted", subject_of(300))]
+    stage.faults.note("unreceipted", subject_of(1), "it was accused before the duty was another node's")
+    stage.faults.note("unreceipted", subject_of(300), "this one is in a block that is open")
+    await seal(stage.pool)
+    census = await stage.count(tmp_path)
+    assert await census.round(all_settled())
+    assert stage.kinds() == [("unreceipted", subject_of(300))]
 
 
 async def test_what_a_node_found_in_sealed_blocks_it_looks_at_again_without_the_duty(
-    database: TestDatabase, tmp_path: Path
+    database: TestDatabase, stage: Stage, tmp_path: Path
 ) -> None:
     """A sealed order that is as it was again is well, one that is not stays, whoever has the duty."""
-    async with staged(database) as stage:
-        await seal(stage.pool)
-        await stage.count(tmp_path)
-        for subject in (subject_of(1), subject_of(2), marks_subject(0)):
-            stage.faults.note("sealed", subject, "as it was when it was found")
-        with database.cluster.admin(database.name) as superuser:
-            superuser.execute("UPDATE orders SET request_hash = 'other' WHERE id = 1")
-            assert await stage.seals.look_again()
-            assert stage.kinds() == [("sealed", subject_of(1))]
-            superuser.execute("DELETE FROM audit_seal")
-        await seal(stage.pool)
+    await seal(stage.pool)
+    await stage.count(tmp_path)
+    for subject in (subject_of(1), subject_of(2), marks_subject(0)):
+        stage.faults.note("sealed", subject, "as it was when it was found")
+    with database.cluster.admin(database.name) as superuser:
+        superuser.execute("UPDATE orders SET request_hash = 'other' WHERE id = 1")
         assert await stage.seals.look_again()
-        assert stage.kinds() == []
+        assert stage.kinds() == [("sealed", subject_of(1))]
+        superuser.execute("DELETE FROM audit_seal")
+    await seal(stage.pool)
+    assert await stage.seals.look_again()
+    assert stage.kinds() == []
 
 
-async def test_who_lost_the_duty_lets_go_of_what_only_the_duty_judges(database: TestDatabase, tmp_path: Path) -> None:
+async def test_who_lost_the_duty_lets_go_of_what_only_the_duty_judges(
+    database: TestDatabase, pool: Database, tmp_path: Path
+) -> None:
     """Another node finds what is wrong still; what is wrong with this node's own copy of the seals stays."""
     left = [("unreceipted", subject_of(1)), ("sealed", subject_of(2)), ("stock", "apple: row"), ("feed", "catalogue")]
     faults = [Fault(kind, subject, "found", time.time()) for kind, subject in [*left, ("sealed", COPY_FILE)]]  # type: ignore[arg-type]
     write_state(tmp_path, State(faults=faults))
-    pool = pool_of(database)
-    try:
-        with database.cluster.admin(database.name) as other_node:
-            other_node.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
-            async with running_auditor(tmp_path, pool.beside(2)) as auditor:
-                await until(auditor, lambda report: report.fault_counts == {"sealed": 1}, "all but one let go of")
-                assert [fault.subject for fault in auditor.report().faults] == [COPY_FILE]
-    finally:
-        await pool.close()
+    with database.cluster.admin(database.name) as other_node:
+        other_node.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        async with running_auditor(tmp_path, pool.beside(2)) as auditor:
+            await until(auditor, lambda report: report.fault_counts == {"sealed": 1}, "all but one let go of")
+            assert [fault.subject for fault in auditor.report().faults] == [COPY_FILE]

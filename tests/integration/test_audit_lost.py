@@ -22,7 +22,7 @@ from standfest.intake.audit.windows import Window, Windows
 from standfest.intake.audit.writers import Writers
 from standfest.intake.receipt_statement import Statement
 from standfest.interfaces.status_pages import status_pages
-from tests.integration.orders import pool_of
+from standfest.storage.database import Database
 from tests.integration.test_audit_unreceipted import placed
 from tests.support.audit import running_auditor, until
 from tests.support.postgres import TestDatabase
@@ -45,17 +45,16 @@ async def answering(path: str, value: Callable[[], object]) -> AsyncIterator[tup
         yield session, f"{ADDRESS}:{port}"
 
 
-async def test_orders_of_a_time_that_was_kept_get_their_receipts_anew(database: TestDatabase, tmp_path: Path) -> None:
+async def test_orders_of_a_time_that_was_kept_get_their_receipts_anew(
+    database: TestDatabase, pool: Database, tmp_path: Path
+) -> None:
     """An audit that was started anew accuses no order of a time in which a process had said that it lost receipts."""
-    pool, now = pool_of(database), time.time()
+    now = time.time()
     write_state(tmp_path, State(windows=[Window(now - 60, now + 60)]))
-    try:
-        await placed(pool, database, 3)
-        async with running_auditor(tmp_path, pool.beside(2)) as auditor:
-            report = await until(auditor, lambda report: report.receipts_rewritten == 3, "written anew", 60)
-            assert report.fault_counts == {}
-    finally:
-        await pool.close()
+    await placed(pool, database, 3)
+    async with running_auditor(tmp_path, pool.beside(2)) as auditor:
+        report = await until(auditor, lambda report: report.receipts_rewritten == 3, "written anew", 60)
+        assert report.fault_counts == {}
     assert read_state(tmp_path).windows == [Window(now - 60, now + 60)]
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,8 @@ from standfest.intake.audit.seal_copy import COPY_FILE, SealCopy
 from standfest.intake.audit.seals import Seals
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database
-from tests.integration.orders import pool_of
 from tests.support.audit import NoJournal
 from tests.support.postgres import TestDatabase
-
-
-@contextlib.asynccontextmanager
-async def pool_for(database: TestDatabase) -> AsyncIterator[Database]:
-    """A pool for the length of a block."""
-    pool = pool_of(database)
-    try:
-        yield pool
-    finally:
-        await pool.close()
 
 
 async def seal(pool: Database, *blocks: int) -> list[Seal]:
@@ -42,60 +30,59 @@ async def seal(pool: Database, *blocks: int) -> list[Seal]:
 
 
 async def test_what_is_sealed_while_seals_are_read_is_not_gone(
-    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: TestDatabase, pool: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A seal that this node made after the snapshot was taken is not missed in it; one that was known before is."""
-    async with pool_for(database) as pool:
-        faults = Faults()
-        seals = Seals(SealCopy(tmp_path, faults), pool, Looks(pool, NoJournal()), faults)
-        [known, gone] = await seal(pool, 0, 2)
-        assert await seals.copy()
-        with database.cluster.admin(database.name) as superuser:
-            superuser.execute("DELETE FROM audit_seal WHERE block = 2")
+    faults = Faults()
+    seals = Seals(SealCopy(tmp_path, faults), pool, Looks(pool, NoJournal()), faults)
+    [known, gone] = await seal(pool, 0, 2)
+    assert await seals.copy()
+    with database.cluster.admin(database.name) as superuser:
+        superuser.execute("DELETE FROM audit_seal WHERE block = 2")
 
-        async def sealed_meanwhile(connection: Connection, after: int, seals_max: int) -> Sequence[tuple[int, bytes]]:
-            page = await next_digests(connection, after, seals_max)
-            [made] = await seal(pool, 1)
-            await seals.add({made.block: made.digest})
-            return page
+    async def sealed_meanwhile(connection: Connection, after: int, seals_max: int) -> Sequence[tuple[int, bytes]]:
+        page = await next_digests(connection, after, seals_max)
+        [made] = await seal(pool, 1)
+        await seals.add({made.block: made.digest})
+        return page
 
-        monkeypatch.setattr(seals_module, "next_digests", sealed_meanwhile)
-        assert await seals.copy()
-        assert [fault.subject for fault in faults.all()] == [f"seal of block {gone.block}"]
-        assert [seals.has(block) for block in (known.block, 1)] == [True, True]
+    monkeypatch.setattr(seals_module, "next_digests", sealed_meanwhile)
+    assert await seals.copy()
+    assert [fault.subject for fault in faults.all()] == [f"seal of block {gone.block}"]
+    assert [seals.has(block) for block in (known.block, 1)] == [True, True]
 
 
 async def test_seals_that_were_lost_are_well_once_all_are_on_the_disk_again(
-    database: TestDatabase, tmp_path: Path
+    database: TestDatabase, pool: Database, tmp_path: Path
 ) -> None:
     """The fault of a shortened copy goes when all seals were read again, and not while the disk refuses them."""
-    async with pool_for(database) as pool:
-        await seal(pool, 0, 1, 2)
-        faults = Faults([Fault("sealed", COPY_FILE, "it has 0 digests of seals, and had 3", 0.0)])
-        directory = tmp_path / "gone"
-        copy = SealCopy(directory, faults)
-        seals = Seals(copy, pool, Looks(pool, NoJournal()), faults)
-        assert await seals.copy()
-        assert (seals.count, seals.written, len(faults.all())) == (3, 0, 1)
-        copied_at = time.monotonic() - seals.copied_age_s
-        directory.mkdir()
-        assert await seals.copy()
-        assert (seals.written, faults.all()) == (3, [])
-        assert time.monotonic() - seals.copied_age_s > copied_at
+    await seal(pool, 0, 1, 2)
+    faults = Faults([Fault("sealed", COPY_FILE, "it has 0 digests of seals, and had 3", 0.0)])
+    directory = tmp_path / "gone"
+    copy = SealCopy(directory, faults)
+    seals = Seals(copy, pool, Looks(pool, NoJournal()), faults)
+    assert await seals.copy()
+    assert (seals.count, seals.written, len(faults.all())) == (3, 0, 1)
+    copied_at = time.monotonic() - seals.copied_age_s
+    directory.mkdir()
+    assert await seals.copy()
+    assert (seals.written, faults.all()) == (3, [])
+    assert time.monotonic() - seals.copied_age_s > copied_at
 
 
-async def test_that_a_digest_is_not_that_of_its_marks_stays_until_it_is(database: TestDatabase, tmp_path: Path) -> None:
+async def test_that_a_digest_is_not_that_of_its_marks_stays_until_it_is(
+    database: TestDatabase, pool: Database, tmp_path: Path
+) -> None:
     """The copying of seals, which compares digests alone, does not clear what the comparison of sealed blocks found."""
-    async with pool_for(database) as pool:
-        faults = Faults()
-        seals = Seals(SealCopy(tmp_path, faults), pool, Looks(pool, NoJournal()), faults)
-        [made] = await seal(pool, 0)
-        with database.cluster.admin(database.name) as superuser:
-            superuser.execute("UPDATE audit_seal SET marks = set_byte(marks, 0, 1)")
-            for _ in range(2):
-                assert await seals.compare()
-                assert await seals.copy()
-                assert marks_subject(0) in [fault.subject for fault in faults.all()]
-            superuser.execute("UPDATE audit_seal SET marks = %s", (made.marks,))
-        assert await seals.compare()
-        assert faults.all() == []
+    faults = Faults()
+    seals = Seals(SealCopy(tmp_path, faults), pool, Looks(pool, NoJournal()), faults)
+    [made] = await seal(pool, 0)
+    with database.cluster.admin(database.name) as superuser:
+        superuser.execute("UPDATE audit_seal SET marks = set_byte(marks, 0, 1)")
+        for _ in range(2):
+            assert await seals.compare()
+            assert await seals.copy()
+            assert marks_subject(0) in [fault.subject for fault in faults.all()]
+        superuser.execute("UPDATE audit_seal SET marks = %s", (made.marks,))
+    assert await seals.compare()
+    assert faults.all() == []
