@@ -20,11 +20,12 @@ from standfest.domain.identity import order_number
 from standfest.intake.audit.auditor import Auditor
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.findings import Findings
-from standfest.intake.audit.follow import PENDING_MAX, Follower
+from standfest.intake.audit.follow import Follower
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.model import Entry
 from standfest.intake.audit.receipted import BLOCK
 from standfest.intake.audit.runs import Runs
+from standfest.intake.audit.unsettled import PENDING_MAX
 from standfest.intake.direct import Placement, place
 from standfest.intake.entries import EntryTooNew
 from standfest.intake.receipt_log import receipt_files, receipt_log

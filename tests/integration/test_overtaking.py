@@ -51,7 +51,7 @@ async def eventually(intake: Intake, path: Path) -> None:
 async def has_looked(intake: Intake) -> None:
     """Waits until the process has seen that nothing waits: what comes later is young."""
     async with asyncio.timeout(20):
-        while not intake._way.backlog.looked:  # noqa: ASYNC110 - it is polled on purpose
+        while not intake._way.backlog._tells:  # noqa: ASYNC110 - it is polled on purpose
             await asyncio.sleep(0.01)
 
 

@@ -143,7 +143,7 @@ def test_an_unclean_end_is_remembered_when_its_run_file_is_removed(tmp_path: Pat
     kept = Windows()
     runs_of(tmp_path, kept)
     assert len(list(tmp_path.iterdir())) == 2  # until what is kept is on disk
-    assert len(list(kept)) == 1
+    assert len(kept.kept()) == 1
     runs_of(tmp_path, Windows(kept.kept()))
     assert list(tmp_path.iterdir()) == []
     assert kept.covers(time.time() - KEPT_S - 60)

@@ -27,8 +27,6 @@ class BacklogView:
         self._journal = journal
         self._ages = BacklogAge()
         self._tells = False
-        self.looked = False
-        """Whether the journal has told anything yet."""
         self.demand = Demand()
         """What those want who wait, as of the last look."""
 
@@ -47,7 +45,6 @@ class BacklogView:
             self.demand = Demand()
             return None
         self.demand = backlog.demand
-        self.looked = True
         age_s = self._ages.learn(backlog, asked_at, time.monotonic())
         if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
             age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))

@@ -29,9 +29,10 @@ _STOP_WAIT_S = {
 }
 """How long a program may take to stop in good order before it is killed."""
 
-# Patroni's etcd is killed, and never ended in good order: for a second it then answers a renewal of the leader's lease
-# with an unknown error, and Patroni demotes the primary (https://github.com/patroni/patroni/issues/3118). What it has
-# acknowledged is on disk either way, and Patroni goes to another member when a connection breaks.
+_STOP_SIGNAL = {Kind.ETCD: "KILL"}
+"""TERM for all others. While a member of Patroni's etcd ends in good order it answers a renewal of the leader's lease
+with an unknown error for a second, and Patroni demotes the primary (https://github.com/patroni/patroni/issues/3118).
+What it has acknowledged is on disk either way, and Patroni goes to another member when a connection breaks."""
 
 _START_S = {
     Kind.ETCD: 5,
@@ -116,7 +117,7 @@ def _program(site: Site, service: Service) -> str:
             "startsecs": str(_START_S[service.kind]),
             "startretries": str(_START_RETRIES),
             "stopwaitsecs": str(_STOP_WAIT_S[service.kind]),
-            "stopsignal": "KILL" if service.kind is Kind.ETCD else "TERM",
+            "stopsignal": _STOP_SIGNAL.get(service.kind, "TERM"),
             "killasgroup": "true",
             "redirect_stderr": "true",
             "stdout_logfile": str(site.home.logs / f"{service.name}.log"),

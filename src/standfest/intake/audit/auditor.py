@@ -102,9 +102,9 @@ class Auditor:
         self._orders = OrdersPass(looks, self._suspects, state.orders_passed_at)
         self._new_orders = NewOrders(looks, self._orders, self._duty)
         self._watch = Watch(database, looks, self._suspects)
-        windows = Windows(state.windows)
-        self._runs = Runs(directory, self._follower, faults, state.runs, windows)
-        self._writers = Writers(session if writers else None, writers, faults, windows)
+        self._windows = Windows(state.windows)
+        self._runs = Runs(directory, self._follower, faults, state.runs, self._windows)
+        self._writers = Writers(session if writers else None, writers, faults, self._windows)
         self._peers = Peers(session if peers else None, peers, faults, state.peers)
         copy = SealCopy(directory, faults, state.seals, booted=booted)
         self._seals = Seals(copy, database, looks, faults, state.sealed_passed_at)
@@ -205,11 +205,7 @@ class Auditor:
     def _explain(self, questions: Sequence[Question]) -> Explanation:
         held = self._follower.held(question.order_id for question in questions)
         why = {each.order_id: self._runs.explains(each.order_id, each.accepted_at) for each in questions}
-        lost = {
-            each.order_id
-            for each in questions
-            if any(window.since <= each.accepted_at <= window.until for window in self._writers.windows)
-        }
+        lost = {each.order_id for each in questions if self._windows.covers(each.accepted_at)}
         return Explanation(
             held=list(held),
             unanswered=[order_id for order_id, reason in why.items() if reason == "unanswered"],
@@ -381,7 +377,7 @@ class Auditor:
             peers=self._peers.states(),
             seals=self._seals.written,
             boot=boot_id(),
-            windows=self._writers.windows.kept(),
+            windows=self._windows.kept(),
         )
         try:
             await asyncio.to_thread(write_state, self._directory, state)

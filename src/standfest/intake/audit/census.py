@@ -142,7 +142,7 @@ class Census:
                 horizon = await read_horizon(connection)
             self._complete.saw(horizon)
             due = self._due(horizon)
-            masks = {block: self._receipted.mask(block) | self._peers.mask(block) for block in due}
+            masks = {block: self._mask(block) for block in due}
             async with self._database.read(DEADLINE_S) as connection:
                 rows = await read_rows(connection, due)
             gone = {block: self._look_at(block, rows[block], masks[block], horizon) for block in due}
@@ -269,12 +269,15 @@ class Census:
         lacking: list[Row] = []
         for row in rows:
             block, bit = divmod(row.position, BLOCK)
-            mask = self._receipted.mask(block) | self._peers.mask(block)
-            if self._seals.has(block) or mask >> bit & 1:
+            if self._seals.has(block) or self._mask(block) >> bit & 1:
                 self._blocks[block].lacking.pop(row.position, None)
             else:
                 lacking.append(row)
         return lacking
+
+    def _mask(self, block: int) -> int:
+        """One bit for each ingest position of a block of which a node has said by now that it has a receipt."""
+        return self._receipted.mask(block) | self._peers.mask(block)
 
     def _is_sealed(self, subject: str) -> bool:
         block = block_of_subject(subject)
@@ -309,7 +312,7 @@ class Census:
 
     def _is_whole(self, block: int, rows: Sequence[Row], baseline: int) -> bool:
         """Whether a block's orders and its receipts are the same positions still."""
-        mask = self._receipted.mask(block) | self._peers.mask(block)
+        mask = self._mask(block)
         there = {row.position for row in rows}
         return set(positions_of(block, mask)) <= there and all(
             mask >> (position - block * BLOCK) & 1 for position in there if position > baseline

@@ -24,7 +24,6 @@ from standfest.intake.audit.left import KeptLeft, Left, Ranges
 from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.state import FileState
 from standfest.intake.audit.unsettled import BATCH, Unsettled
-from standfest.intake.audit.unsettled import PENDING_MAX as PENDING_MAX  # a bound of the follower, for who fills it
 from standfest.intake.receipt_log import receipt_files
 from standfest.telemetry.failures import facts_of
 

@@ -116,7 +116,7 @@ class Runs:
         """Why there may be no receipt of an order: `unanswered`, `unclean`, or nothing."""
         if order_id in self.unanswered:
             return "unanswered"
-        return "unclean" if any(each.since <= accepted_at <= each.until for each in self.windows) else ""
+        return "unclean" if any(each.covers(accepted_at) for each in self.windows) else ""
 
     def _read(self, name: str, path: Path) -> None:
         run = self._runs.setdefault(name, _Run())

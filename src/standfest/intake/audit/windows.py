@@ -1,7 +1,7 @@
 """Times in which receipts may have been lost, kept over restarts of the audit: orders accepted then may have none."""
 
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
@@ -16,6 +16,10 @@ class Window(msgspec.Struct, frozen=True, order=True):
     since: float
     until: float
 
+    def covers(self, at: float) -> bool:
+        """Whether a moment lies in it."""
+        return self.since <= at <= self.until
+
 
 class Windows:
     """Windows that do not overlap, oldest first."""
@@ -24,9 +28,6 @@ class Windows:
         self._windows: list[Window] = []
         for window in kept:
             self.add(window)
-
-    def __iter__(self) -> Iterator[Window]:
-        return iter(self._windows)
 
     def add(self, window: Window) -> None:
         """Takes a window over; it becomes one with those that it overlaps or touches."""
@@ -42,7 +43,7 @@ class Windows:
     def covers(self, at: float) -> bool:
         """Whether receipts of orders that were accepted at a moment may have been lost."""
         before = bisect_right(self._windows, at, key=lambda window: window.since)
-        return before > 0 and at <= self._windows[before - 1].until
+        return before > 0 and self._windows[before - 1].covers(at)
 
     def kept(self) -> list[Window]:
         """All of them, to be kept on disk."""

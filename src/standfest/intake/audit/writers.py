@@ -52,8 +52,7 @@ class Writers:
         self._statements: dict[str, tuple[Statement, float]] = {}
         self._lost: dict[str, float] = {}
         self._asked_at = 0.0
-        self.windows = windows
-        """Times in which processes of this node lost receipts."""
+        self._windows = windows
 
     @property
     def given(self) -> int:
@@ -124,7 +123,7 @@ class Writers:
             self._lost[statement.run] = asked_at
             oldest = None if before is None else before.oldest_queued_at
             since = heard_at if oldest is None else min(oldest, heard_at)
-            self.windows.add(Window(since - BEFORE_END_S, asked_at + BEFORE_END_S))
+            self._windows.add(Window(since - BEFORE_END_S, asked_at + BEFORE_END_S))
         self._statements[statement.run] = statement, asked_at
         while len(self._statements) > RUNS_MAX:
             del self._statements[next(iter(self._statements))]
