@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -12,10 +13,12 @@ import pytest
 
 from standfest.clients.etcd_kv import Delete, EtcdStore, Put, Txn
 from standfest.domain.orders import Order
+from standfest.intake.direct import place
 from standfest.intake.drain import Drainer, OrdersRefused
 from standfest.intake.entries import encode_entry
 from standfest.intake.figures import DrainFigures
 from standfest.intake.journal import Journal
+from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable, StatementFailed
@@ -125,6 +128,34 @@ async def test_entries_that_fail_alike_one_after_the_other_are_not_all_set_apart
         await accept(journal, order(f"good {drainer.set_apart}", (pear, 1)))
         await drainer.round()
     assert drainer.set_apart == 8
+
+
+async def test_an_entry_that_failed_alone_is_never_tried_in_company_again(
+    database: TestDatabase, pool: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that ends before its turn leaves it what it is: it is tried by itself, and the others behind it."""
+    pear = stock_product(database, "pear", 10)
+    orders = [order(f"k{number}", (pear, 1)) for number in range(3)]
+    pool = pool.beside(4, lock_timeout_ms=LOCK_WAIT_MS)
+    drainer = Drainer(pool, journal)
+    with psycopg.connect(database.dsn("standfest_owner")) as holder:
+        holder.execute("SELECT FROM stock WHERE product_id = %s FOR UPDATE", (pear.id,))
+        await accept(journal, orders[0])
+        await drainer.round()
+        await accept(journal, *orders[1:])
+        with monkeypatch.context() as brief:
+            brief.setattr("standfest.intake.drain.ROUND_S", 0.0)
+            await drainer.round()
+    tried: list[int] = []
+
+    async def placed(*arguments: Any) -> Any:
+        tried.append(len(arguments[1]))
+        return await place(*arguments)
+
+    monkeypatch.setattr("standfest.intake.drain.place", placed)
+    await drainer.round()
+    await pool.close()
+    assert (tried, drainer.drained) == ([1, 2], 3)
 
 
 async def test_what_a_lock_holds_up_stays_in_its_order_and_holds_up_no_other_goods(

@@ -168,11 +168,11 @@ class Drainer:
                 return False
             self._turn = turn
             drained = 0
-            self._left_before, self._left = self._left, LeftAside()
             last: list[Pair] = []
             began = datetime.datetime.now(datetime.UTC)
-            list_max = LIST_MAX + len(self._too_new) + min(len(self._left_before.order_ids), LEFT_LISTED_MAX)
+            list_max = LIST_MAX + len(self._too_new) + min(len(self._left.order_ids), LEFT_LISTED_MAX)
             listing = await self._journal.listing(list_max, JOURNAL_DEADLINE_S)
+            self._left_before, self._left = self._left, LeftAside(self._left.alone.intersection(listing.order_ids))
             self._listed_at = time.monotonic()
             self._too_new.intersection_update(listing.order_ids)
             names = [name for name in listing.order_ids if name not in self._too_new]

@@ -1,6 +1,6 @@
 """Entries of the journal that a drainer leaves for its next round, and the batches that entries are written in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from uuid import UUID
 
@@ -16,14 +16,16 @@ Pair = tuple[Waiting, Order]
 class LeftAside:
     """Entries that a round left for the next one, and the goods that they want, which later ones must not take."""
 
-    def __init__(self) -> None:
+    def __init__(self, alone: Iterable[UUID] = ()) -> None:
+        """`alone`: entries that were tried alone in earlier rounds and wait still."""
         self.order_ids: set[UUID] = set()
-        self.alone: set[UUID] = set()
-        """Those of them that were tried alone; what comes later for the same goods is left with them."""
+        self.alone = set(alone)
+        """Entries that failed when they were tried alone: they are never tried in company again."""
         self._products: set[int] = set()
 
     def __contains__(self, pair: Pair) -> bool:
-        return pair[0].order_id in self.order_ids or self.has_goods_of(pair)
+        order_id = pair[0].order_id
+        return order_id in self.order_ids or order_id in self.alone or self.has_goods_of(pair)
 
     def add(self, pair: Pair) -> None:
         """Leaves an entry."""
