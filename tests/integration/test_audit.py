@@ -147,7 +147,7 @@ DAMAGE = {
 
 
 async def test_what_is_done_behind_its_back_is_found(database: TestDatabase, tmp_path: Path) -> None:
-    """Orders that somebody removes, changes or doubles are found within 10 s, as what they are, and no other ones."""
+    """Orders that somebody removes, changes or doubles are found, as what they are, and no other ones."""
     async with running_shop(database, tmp_path, len(DAMAGE) + 3) as shop:
         expected = {}
         for (what, (kind, statements)), placement in zip(DAMAGE.items(), shop.placements, strict=False):

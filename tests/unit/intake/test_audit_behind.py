@@ -7,7 +7,7 @@ import pytest
 
 from standfest.intake.audit.behind import BOOKS_PASS_AGE_MAX_S, Sight, behind
 from standfest.intake.audit.books import DEADLINE_S
-from standfest.intake.audit.pace import books_rest_s
+from standfest.intake.audit.pace import PASS_PAUSE_MAX_S, books_rest_s, pass_pause_s
 
 FAILOVER = Sight(
     lag_s=45.0,
@@ -68,3 +68,10 @@ def test_looks_at_stock_and_feed_are_as_frequent_as_their_bound_demands(took_s: 
     fails_s = DEADLINE_S + books_rest_s(DEADLINE_S)
     assert books_rest_s(took_s) + fails_s + took_s < BOOKS_PASS_AGE_MAX_S
     assert books_rest_s(took_s) >= min(100 * took_s, 600)
+
+
+@pytest.mark.parametrize("effort_s", [0.0, 0.001, 0.05, 1.0, 60.0])
+def test_a_step_of_a_full_pass_rests_for_a_bounded_time(effort_s: float) -> None:
+    """However large an effort a step is, the next one comes in time to find damage to recent orders within 10 s."""
+    assert 0 < pass_pause_s(effort_s) <= PASS_PAUSE_MAX_S
+    assert pass_pause_s(effort_s) >= min(40 * effort_s, PASS_PAUSE_MAX_S)

@@ -338,8 +338,7 @@ class Auditor:
             await self._remove_audited()
             if orders and self._duty.held:
                 looked = await self._orders.step() and looked
-            pause_s = max(pace.PASS_PAUSES * effort.seconds, pace.PASS_PAUSE_MIN_S)
-            await asyncio.sleep(pause_s if looked else pace.AWAY_S)
+            await asyncio.sleep(pace.pass_pause_s(effort.seconds) if looked else pace.AWAY_S)
 
     async def _remove_audited(self) -> None:
         audited, self._receipts.audited = self._receipts.audited, []

@@ -35,8 +35,16 @@ AWAY_S = 2.0
 """Full passes rest so long where the database is away."""
 PASS_PAUSE_MIN_S = 0.1
 """Two steps of a full pass are so far apart at least."""
+PASS_PAUSE_MAX_S = 1.5
+"""Two steps of a full pass over receipts and orders are so far apart at most: where there are few, damage is found
+within 10 s on a busy machine as well."""
 
 
 def books_rest_s(took_s: float) -> float:
     """How long to rest after a look at stock and feed that took so long."""
     return min(max(BOOKS_PAUSES * took_s, BOOKS_REST_S), BOOKS_REST_MAX_S)
+
+
+def pass_pause_s(effort_s: float) -> float:
+    """How long to rest after a step of the full passes over receipts and orders that was such an effort."""
+    return min(max(PASS_PAUSES * effort_s, PASS_PAUSE_MIN_S), PASS_PAUSE_MAX_S)

@@ -82,12 +82,16 @@ class ReceiptsPass(Pass):
         if self._waiting is None:
             self._waiting = await asyncio.to_thread(receipt_files, self._directory)
             self._begin_file()
+        if self._waiting and not await self._step_in(self._waiting[0]):
+            return False
         if not self._waiting:
             self._waiting = None
             self._suspects.pass_ended()
             self._ended()
-            return True
-        path = self._waiting[0]
+        return True
+
+    async def _step_in(self, path: Path) -> bool:
+        """One batch of a file. False where it could not be looked at."""
         try:
             piece = await asyncio.to_thread(self._read, path)
         except OSError as error:  # the follower says so as well, and what it says stays
