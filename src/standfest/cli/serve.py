@@ -54,6 +54,7 @@ def audit(file: Path) -> None:
 
 def _run(process: Callable[[bootstrap.Configuration, asyncio.Event], Coroutine[None, None, None]], file: Path) -> None:
     gc.set_threshold(*COLLECT_AFTER)
+    gc.freeze()  # what was imported stays: no collection has to look at it
     configuration = bootstrap.Configuration.from_file(file)
 
     async def until_told_to_stop() -> None:

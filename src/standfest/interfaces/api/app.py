@@ -76,7 +76,8 @@ def _resources(parts: Parts) -> Iterator[routing.Route]:
     routes_at: dict[str, list[Route]] = {}
     for route in ROUTES:
         routes_at.setdefault(route.path, []).append(route)
-    for path, routes in sorted(routes_at.items(), key=lambda item: ":path}/" not in item[0]):
+    # A SKU's own path takes what goes on behind a SKU as well, so it comes last; orders, asked for most, come first.
+    for path, routes in sorted(routes_at.items(), key=lambda item: item[0].endswith(":path}")):
         yield _Exactly(path, Resource(routes, parts))
 
 
