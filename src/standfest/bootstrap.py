@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import math
 import os
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +36,7 @@ from standfest.intake.synthetic import Synthetic
 from standfest.intake.upkeep import JournalUpkeep
 from standfest.intake.upkeep_plan import Limits as UpkeepLimits
 from standfest.interfaces.api.app import create_app
+from standfest.interfaces.api.capacity import told_capacity
 from standfest.interfaces.api.dependencies import Dependency
 from standfest.interfaces.api.server import listen, serve
 from standfest.interfaces.api.services import Limits, Services
@@ -76,6 +78,11 @@ class _Listener(msgspec.Struct, forbid_unknown_fields=True):
         """Address and port."""
         address, _, port = self.listen.rpartition(":")
         return Host(address, int(port))
+
+
+class _Capacity(_Listener, forbid_unknown_fields=True):
+    doors: int
+    """How many doors share what this process takes."""
 
 
 class _Audit(_Listener, forbid_unknown_fields=True):
@@ -120,6 +127,7 @@ class Configuration(msgspec.Struct, forbid_unknown_fields=True):
     cluster: str
     node: str
     api: _Listener
+    capacity: _Capacity
     worker: _Listener
     database: _Database
     receipts: _Receipts
@@ -199,12 +207,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
     """
     os.nice(INTAKE_NICE)
     signer = Signer.from_file(configuration.receipts.signing_key_file)
-    address = configuration.api.host
-    try:
-        listener = listen(address.address, address.port)
-    except OSError as error:
-        detail = f"cannot listen on {configuration.api.listen}: {error.strerror}; see who has it with `ss -ltnp`"
-        raise ConfigurationUnusable(detail) from error
+    listener, capacity = _listen(configuration.api), _listen(configuration.capacity)
     failpoints.install(configuration.failpoints.file)
     reads = database(configuration)
     # Each has connections of its own, so that neither a queue of orders nor one of readers makes another wait.
@@ -237,7 +240,16 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
         )
         size = watch_size(journal, maintenance)
         await stack.enter_async_context(_running(stop, catalogue.run(), intake.run(), synthetic.run(), size))
+        await stack.enter_async_context(told_capacity(capacity, lambda: intake.limit, configuration.capacity.doors))
         await serve(create_app(services), listener, stop)
+
+
+def _listen(section: _Listener) -> socket.socket:
+    try:
+        return listen(section.host.address, section.host.port)
+    except OSError as error:
+        detail = f"cannot listen on {section.listen}: {error.strerror}; see who has it with `ss -ltnp`"
+        raise ConfigurationUnusable(detail) from error
 
 
 def _journal_state(journal: Journal, synthetic: Synthetic) -> Dependency:

@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from standfest.intake import direct_path, intake
+from standfest.intake import commit_times
 from standfest.intake.locks import LOCK_WAIT_MS
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import RunningApi, order_body, running_api
@@ -26,8 +26,8 @@ OTHERS = 36
 @pytest.fixture
 def api(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
     """An API on a database of this test, which takes a machine that is busy for no database that is away."""
-    monkeypatch.setattr(intake, "DIRECT_SILENCE_S", 2.0)
-    monkeypatch.setattr(intake, "DIRECT_MAX_S", 4.0)
+    monkeypatch.setattr(commit_times, "SILENCE_MIN_S", 2.0)
+    monkeypatch.setattr(commit_times, "ATTEMPT_MIN_S", 2.5)
     with running_api(database) as running:
         yield running
 
@@ -44,7 +44,7 @@ def _held(api: RunningApi, sku: str) -> psycopg.Connection:
 
 def test_a_lock_is_waited_for_much_shorter_than_a_database_that_is_away() -> None:
     """What a lock delays is tried again before the silence counts as that of the database."""
-    assert 2 * LOCK_WAIT_MS / 1000 < direct_path.DIRECT_SILENCE_S
+    assert 2 * LOCK_WAIT_MS / 1000 < commit_times.SILENCE_MIN_S
 
 
 def test_a_locked_stock_row_delays_only_orders_of_its_product(api: RunningApi) -> None:

@@ -34,9 +34,16 @@ class OneDoor:
 
     def states(self) -> dict[str, str]:
         """How it sees each API process, by name: UP, NOLB (no new requests), DOWN, ..."""
+        return {row["svname"]: row["status"] for row in self._rows() if row["pxname"] == "repeatable"}
+
+    def orders_at_a_time(self, name: str) -> int:
+        """How many orders it gives an API process at a time."""
+        [limit] = [row["slim"] for row in self._rows() if (row["pxname"], row["svname"]) == ("intake", name)]
+        return int(limit)
+
+    def _rows(self) -> list[dict[str, str]]:
         text = httpx.get(f"http://{self.statistics}/stats;csv", auth=("operator", "secret"), timeout=10).text
-        rows = csv.DictReader(text.lstrip("# ").splitlines())
-        return {row["svname"]: row["status"] for row in rows if row["pxname"] == "repeatable"}
+        return list(csv.DictReader(text.lstrip("# ").splitlines()))
 
 
 def free_port(address: str) -> int:
@@ -47,10 +54,17 @@ def free_port(address: str) -> int:
 
 
 @contextlib.contextmanager
-def one_door(directory: Path, addresses: list[str], api_port: int) -> Iterator[OneDoor]:
+def one_door(
+    directory: Path, addresses: list[str], api_port: int, capacity_port: int | None = None
+) -> Iterator[OneDoor]:
     """A door, as the product configures it, to the API processes at this port of these addresses."""
     door = Door(name="door-1", node="n1", address=DOOR, port=free_port(DOOR))
-    ports = msgspec.structs.replace(Ports(), api=api_port, door_stats=free_port(addresses[0]))
+    ports = msgspec.structs.replace(
+        Ports(),
+        api=api_port,
+        api_capacity=capacity_port or free_port(addresses[0]),
+        door_stats=free_port(addresses[0]),
+    )
     nodes = tuple(Node(name=f"n{number}", address=address) for number, address in enumerate(addresses, start=1))
     topology = Topology(nodes=nodes, doors=(door,), ports=ports)
     home = Home(directory)

@@ -171,6 +171,7 @@ def served_api(
 def _configuration(database: TestDatabase, etcd: EtcdCluster, directory: Path, address: str) -> dict[str, Any]:
     return {
         "api": {"listen": address},
+        "capacity": {"listen": f"{address.rpartition(':')[0]}:0", "doors": 1},
         "worker": {"listen": f"{ADDRESS}:1"},
         "audit": {"listen": f"{ADDRESS}:2"},
         "database": {

@@ -86,9 +86,18 @@ def test_a_door_knows_every_api_process() -> None:
     servers = [line.split() for line in door(topology).splitlines() if line.startswith("    server ")]
     for end, count in (("check", 12), ("backup", 18)):
         assert sum(server[-1] == end for server in servers) == count
-    assert sum("repeatable/" in server[-1] for server in servers) == 12
+    assert sum(server[4].startswith("repeatable/") for server in servers if server[3] == "track") == 12
     anyway = [server for server in servers if server[-1] == "backup"]
     assert all(server[-2] == f"alive/{server[1].removeprefix('any-')}" for server in anyway)
+
+
+def test_a_door_asks_every_api_process_how_many_orders_it_wants() -> None:
+    """The back end of orders asks each at a port of its own, and no other back end does."""
+    topology = msgspec.structs.replace(LOCAL, processes=msgspec.structs.replace(LOCAL.processes, api=2))
+    asked = [line.split() for line in door(topology).splitlines() if "agent-check" in line]
+    ports = LOCAL.ports
+    assert [int(server[-1]) for server in asked] == 3 * [ports.api_capacity, ports.api_capacity + 1]
+    assert [int(server[2].rpartition(":")[2]) for server in asked] == 3 * [ports.api, ports.api + 1]
 
 
 def test_the_door_does_not_log_who_ordered_what() -> None:

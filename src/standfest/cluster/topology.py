@@ -49,7 +49,7 @@ class Door(_Value, frozen=True, kw_only=True):
 
 
 class Ports(_Value, frozen=True, kw_only=True):
-    """TCP ports, the same on every node. An API process after the first takes the port after its predecessor."""
+    """TCP ports, the same on every node. An API process after the first takes the ports after its predecessor's."""
 
     postgres: Port = 15432
     patroni: Port = 18008
@@ -58,6 +58,8 @@ class Ports(_Value, frozen=True, kw_only=True):
     journal_client: Port = 12389
     journal_peer: Port = 12390
     api: Port = 18000
+    api_capacity: Port = 18030
+    """Where an API process tells the doors how many orders it wants at a time."""
     worker: Port = 18010
     audit: Port = 18020
     supervisor: Port = 19001
@@ -143,6 +145,10 @@ class Topology(_Value, frozen=True, kw_only=True):
         """The ports of a node's API processes, one each so that each can be drained by itself."""
         return tuple(self.ports.api + index for index in range(self.processes.api))
 
+    def capacity_port(self, api_port: int) -> int:
+        """Where the API process at `api_port` tells how many orders it wants at a time."""
+        return self.ports.api_capacity + api_port - self.ports.api
+
 
 def _complaints(topology: Topology) -> Iterator[str]:
     names = [node.name for node in topology.nodes]
@@ -164,7 +170,8 @@ def _complaints(topology: Topology) -> Iterator[str]:
     for address in [*(node.address for node in topology.nodes), *(door.address for door in topology.doors)]:
         if not _is_ipv4(address):
             yield f"'{address}' is not an IPv4 address"
-    used = [*msgspec.structs.asdict(topology.ports).values(), *topology.api_ports()[1:]]
+    more = topology.api_ports()[1:]
+    used = [*msgspec.structs.asdict(topology.ports).values(), *more, *(topology.capacity_port(port) for port in more)]
     if len(set(used)) != len(used):
         yield "two services have the same port"
     if topology.postgres.app_connections + 40 > topology.postgres.max_connections:

@@ -14,6 +14,7 @@ import structlog
 from standfest.domain.synthetic import trial_order
 from standfest.errors import StandfestError
 from standfest.intake.backlog_view import BacklogView
+from standfest.intake.commit_times import CommitTimes
 from standfest.intake.demand import Demand
 from standfest.intake.direct import Earlier, try_out
 from standfest.intake.journal import Journal
@@ -23,10 +24,6 @@ from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, StatementFailed
 from standfest.telemetry.failures import facts_of
 
-DIRECT_SILENCE_S = 0.3
-"""A direct attempt is given up after so long without a durable commit in this process."""
-DIRECT_MAX_S = 1.0
-"""A direct attempt is given up after so long whatever else is committed."""
 STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
 """Who leaves the direct path again within STAY_S waits longer for the next way back: a slow machine is not kept busy by
 orders that are tried on both paths."""
@@ -60,6 +57,7 @@ class DirectPath:
         self._tried_out_at = -TRY_OUT_INTERVAL_S
         self._probe_refused = False
         self._rest_s = 0.0
+        self._commits = CommitTimes(time.monotonic())
         self.backlog = BacklogView(journal)
         self.back_at = time.monotonic()
         """When the way back was last found; monotonic seconds."""
@@ -77,6 +75,26 @@ class DirectPath:
         others' sake while it is there.
         """
         return self._away.is_set() and self._database_away
+
+    @property
+    def silence_max_s(self) -> float:
+        """A direct attempt is given up after so long without a durable commit in this process."""
+        return self._commits.silence_max_s(time.monotonic())
+
+    @property
+    def attempt_max_s(self) -> float:
+        """A direct attempt is given up after so long whatever else is committed."""
+        return self._commits.attempt_max_s(time.monotonic())
+
+    @property
+    def commit_s(self) -> float:
+        """What a commit alone takes at present."""
+        return self._commits.quickest_s(time.monotonic())
+
+    def committed(self, began: float) -> None:
+        """Notes that what was sent at `began` (monotonic seconds) is durable."""
+        now = time.monotonic()
+        self._commits.note(now - began, now)
 
     def leave(self, error: Exception) -> None:
         """Leaves the direct path; what waits for it goes to the journal at once."""
@@ -98,7 +116,7 @@ class DirectPath:
             return False
         self._tried_out_at = now
         try:
-            await try_out(self._database, trial_order(), Deadline.after(DIRECT_MAX_S))
+            await try_out(self._database, trial_order(), Deadline.after(self.attempt_max_s))
         except (StatementFailed, psycopg.Error):
             return True
         except (DatabaseUnavailable, OutcomeUnknown):
@@ -145,10 +163,11 @@ class DirectPath:
         answering_since: float | None = None
         deadline_s = PROBE_FIRST_S
         while True:
-            began = time.monotonic()
+            began, silence_max_s = time.monotonic(), self.silence_max_s
             self._database_away = not await self._database_answers(deadline_s)
             if not self._database_away:
-                quick = time.monotonic() - began < DIRECT_SILENCE_S
+                self.committed(began)
+                quick = time.monotonic() - began < silence_max_s
                 answering_since = (answering_since or began) if quick else None
                 deadline_s = PROBE_FIRST_S
             else:

@@ -27,6 +27,14 @@ class IntakeFigures(Collector):
         direct = float(intake.path is Path.DIRECT)
         yield GaugeMetricFamily("standfest_intake_direct", "1 while new orders take the direct path", direct)
         yield GaugeMetricFamily("standfest_intake_under_way", "Orders that are not answered yet", intake.under_way)
+        yield GaugeMetricFamily(
+            "standfest_intake_limit", "Orders that may be under way: as many as are answered in time", intake.limit
+        )
+        yield GaugeMetricFamily(
+            "standfest_intake_silence_max_seconds",
+            "For how long the database may be silent before orders go by the journal",
+            intake.silence_max_s,
+        )
         yield CounterMetricFamily("standfest_intake_turns", "How often the direct path was left", intake.turns)
         yield GaugeMetricFamily(
             "standfest_journal_well_seconds",

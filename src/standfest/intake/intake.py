@@ -23,8 +23,9 @@ from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdUnavail
 from standfest.domain.orders import Order
 from standfest.errors import StandfestError
 from standfest.intake.batches import Batches
+from standfest.intake.concurrency import ConcurrencyLimit
 from standfest.intake.direct import Behind, Outcome, Placement, find_placed, place_behind
-from standfest.intake.direct_path import DIRECT_MAX_S, DIRECT_SILENCE_S, DirectPath, Turned
+from standfest.intake.direct_path import DirectPath, Turned
 from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
 from standfest.intake.errors import (
     IntakeOutcomeUnknown,
@@ -95,17 +96,17 @@ class Intake:
             lookups: another pool to the same, so that whoever looks up what became of an order takes no flight's
                 connection; None: the same pool.
             deadline_s: seconds after which an order is answered, whatever is known by then.
-            under_way_max: so many orders at once; more are turned away.
+            under_way_max: so many orders at once at most; fewer where they could not be answered in time.
         """
         self._database = database
         self._lookups = lookups or database
         self._looking_up = asyncio.Semaphore(LOOKUPS_MAX)
         self._journal = journal
         self._deadline_s = deadline_s
-        self._under_way_max = under_way_max
+        self._limit = ConcurrencyLimit(under_way_max)
         self._under_way: Counter[UUID] = Counter()
         self._way = DirectPath(database, journal, self._turn_away)
-        self._locks = StockLocks(database, DIRECT_SILENCE_S, self._place_behind)
+        self._locks = StockLocks(database, lambda: self._way.silence_max_s, self._place_behind)
         self._direct: Batches[Placed] = Batches(
             self._fly_direct,
             everybodys=_concerns_the_direct_path,
@@ -155,15 +156,25 @@ class Intake:
         """Orders that are not answered yet."""
         return self._under_way.total()
 
+    @property
+    def limit(self) -> int:
+        """Orders that may be under way; see `concurrency.py`."""
+        return self._limit.limit
+
+    @property
+    def silence_max_s(self) -> float:
+        """For how long the database may be silent before orders go by the journal; see `commit_times.py`."""
+        return self._way.silence_max_s
+
     def require_room(self, client_id: UUID) -> None:
         """Says that there is room for one more order of this client, before it costs anything.
 
         Raises:
             Overloaded: nothing was attempted.
         """
-        of_client_max = CLIENTS_SHARE_MAX * self._under_way_max
-        if self.under_way >= self._under_way_max or self._under_way[client_id] >= of_client_max:
-            raise Overloaded("as many orders are under way as this process holds; try again shortly")
+        of_client_max = CLIENTS_SHARE_MAX * self._limit.limit
+        if self.under_way >= self._limit.limit or self._under_way[client_id] >= of_client_max:
+            raise Overloaded("as many orders are under way as this process answers in time; try again shortly")
 
     async def place(self, order: Order, latest: Deadline | None = None) -> Placement:
         """Places one order and answers once that is durable: in the database, or in the journal (`accepted`).
@@ -180,12 +191,15 @@ class Intake:
         """
         self.require_room(order.client_id)
         self._under_way[order.client_id] += 1
+        began = time.monotonic()
         try:
             deadline = Deadline.after(self._deadline_s)
             if latest is not None and latest.remaining_s < self._deadline_s:
                 deadline = latest
             return await self._place(order, deadline)
         finally:
+            now = time.monotonic()
+            self._limit.answered(now - began, self.under_way, self._way.commit_s, now)
             self._under_way[order.client_id] -= 1
             if not self._under_way[order.client_id]:
                 del self._under_way[order.client_id]
@@ -321,7 +335,7 @@ class Intake:
         stored: Outcome | None = None
         if not self.database_away:
             try:
-                stored = await self._look_up(order, Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s)))
+                stored = await self._look_up(order, Deadline.after(min(self._way.attempt_max_s, deadline.remaining_s)))
             except (DatabaseUnavailable, OutcomeUnknown, psycopg.Error) as error:
                 _log.info("key_holder_not_known", **facts_of(error))
         if isinstance(stored, Placement):
@@ -355,7 +369,7 @@ class Intake:
         return await self._fly(self._locks.place_free, orders, deadline)
 
     async def _place_behind(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
-        return await place_behind(self._database, orders, deadline, DIRECT_SILENCE_S, self._way.earlier())
+        return await place_behind(self._database, orders, deadline, self._way.silence_max_s, self._way.earlier())
 
     def _turn_away(self, turned: Turned) -> None:
         for waiting in (self._direct, self._beside):
@@ -367,12 +381,11 @@ class Intake:
         orders: Sequence[Order],
         deadline: Deadline,
     ) -> list[Placed]:
-        if deadline.remaining_s < DIRECT_SILENCE_S:
+        if deadline.remaining_s < self._way.silence_max_s:
             raise Turned("too little time is left for a direct attempt")
         began = time.monotonic()
         try:
-            bounded = Deadline.after(min(DIRECT_MAX_S, deadline.remaining_s))
-            return await place(orders, bounded)
+            placed = await place(orders, Deadline.after(min(self._way.attempt_max_s, deadline.remaining_s)))
         except (TryAgain, PoolBusy):  # nothing is said of the database
             raise
         except StatementFailed as error:
@@ -383,6 +396,9 @@ class Intake:
             if began >= self._way.back_at:  # what set off before the way back was found says nothing of it
                 self._way.leave(error)
             raise
+        if HELD not in placed:
+            self._way.committed(began)
+        return placed
 
     async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused]:
         return await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))

@@ -42,7 +42,7 @@ Place = Callable[[Sequence[Order], Deadline], Awaitable[list[Outcome | Behind]]]
 class StockLocks:
     """The way around stock that is locked."""
 
-    def __init__(self, database: Database, silence_max_s: float, place: Place) -> None:
+    def __init__(self, database: Database, silence_max_s: Callable[[], float], place: Place) -> None:
         """
         Args:
             database: a pool whose sessions wait for locks for LOCK_WAIT_MS.
@@ -90,7 +90,7 @@ class StockLocks:
 
     async def _look(self, products: set[int], deadline: Deadline) -> set[int]:
         """Those of the products whose stock is held by the same one as at the look before, or seen locked first now."""
-        async with self._database.connection(deadline, self._silence_max_s) as connection:
+        async with self._database.connection(deadline, self._silence_max_s()) as connection:
             locked = await locked_stock(connection, products)
         now = now_s()
         standing = set()

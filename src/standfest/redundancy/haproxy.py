@@ -6,8 +6,9 @@ connected to, or is taken out of rotation; everything else only where no connect
 """
 
 import json
+from typing import NamedTuple
 
-from standfest.cluster.inventory import Kind, Service, services_of
+from standfest.cluster.inventory import Kind, services_of
 from standfest.cluster.topology import Door
 from standfest.redundancy.site import Site
 
@@ -15,6 +16,8 @@ CHECK_INTERVAL_MS = 200
 CHECK_TIMEOUT_MS = 250
 CHECK_AGAIN_MS = 20
 CHECK_FAILURES = 2
+CAPACITY_INTERVAL_MS = 500
+"""An API process is asked so often how many orders it wants at a time."""
 
 OUT_OF_ROTATION_MS = CHECK_INTERVAL_MS + CHECK_FAILURES * CHECK_TIMEOUT_MS + CHECK_AGAIN_MS
 """An API process that freezes is out of rotation at the latest after this; one whose event loop is busy for
@@ -24,7 +27,8 @@ _CLIENTS_MAX = 4096
 _ORDERS_PER_API_MAX, _ORDERS_QUEUED_MAX = 64, 64
 """What one API process gets of orders at a time from one door, and how many more the door keeps: through two doors 512,
 which is a quarter of a second's work where 2,000 a second are taken, and 2.5 s of 200 a second while nothing is
-acknowledged. An API process that got more at once would do nothing for a while but read them."""
+acknowledged. An API process that got more at once would do nothing for a while but read them. It gets fewer where it
+wants fewer: what it could not answer in time waits, or is refused, where that costs least."""
 
 _ORDERS_CROWDED = _ORDERS_QUEUED_MAX // 2
 """Where a door keeps so many, browsing and who has most there are refused first."""
@@ -91,9 +95,26 @@ def render_door(site: Site, door: Door) -> str:
     return "\n".join(blocks)
 
 
-def _api_processes(site: Site) -> list[tuple[str, Service]]:
-    services = [service for node in site.topology.nodes for service in services_of(site.topology, node)]
-    return [(f"{service.node}-{service.name}", service) for service in services if service.kind is Kind.API]
+class _Api(NamedTuple):
+    """An API process, as a server of a backend."""
+
+    name: str
+    address: str
+    capacity_port: int
+
+
+def _api_processes(site: Site) -> list[_Api]:
+    topology = site.topology
+    services = [service for node in topology.nodes for service in services_of(topology, node)]
+    return [
+        _Api(
+            f"{service.node}-{service.name}",
+            service.address,
+            topology.capacity_port(int(service.address.rpartition(":")[2])),
+        )
+        for service in services
+        if service.kind is Kind.API
+    ]
 
 
 def _global() -> str:
@@ -168,7 +189,8 @@ def _clients() -> str:
 """
 
 
-def _intake(apis: list[tuple[str, Service]]) -> str:
+def _intake(apis: list[_Api]) -> str:
+    capacity = f"agent-check agent-inter {CAPACITY_INTERVAL_MS}ms agent-port {{capacity_port}}"
     most = f"{{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}"
     return f"""backend intake
     # What would wait too long is refused here, at the least cost and before it is attempted: first who has most here.
@@ -176,12 +198,13 @@ def _intake(apis: list[tuple[str, Service]]) -> str:
     http-request return {_refusal()} if {{ queue ge {_ORDERS_CROWDED} }} {most}
     http-request return {_refusal()} if {{ queue ge {_ORDERS_QUEUED_MAX} }}
 {_repeating()}
+    # How many orders an API process wants it tells (`maxconn:`); one that does not tell gets as many as before.
     default-server maxconn {_ORDERS_PER_API_MAX} on-marked-down shutdown-sessions
-{_servers(apis, "track repeatable/{name}")}
+{_servers(apis, "track repeatable/{name} " + capacity)}
 """
 
 
-def _repeatable(apis: list[tuple[str, Service]]) -> str:
+def _repeatable(apis: list[_Api]) -> str:
     return f"""backend repeatable
     # Browsing goes behind orders.
     acl many path,url_dec -m reg ^/+v1/+(orders|changes|products)/*$
@@ -200,7 +223,7 @@ def _repeatable(apis: list[tuple[str, Service]]) -> str:
 """
 
 
-def _alive(apis: list[tuple[str, Service]]) -> str:
+def _alive(apis: list[_Api]) -> str:
     """Who turns over, ready or not: asked by nobody but those who find that none is ready."""
     return f"""backend alive
     option httpchk GET /livez
@@ -228,20 +251,19 @@ def _refusal() -> str:
     return f"status 429 {_problem(429, 'overloaded', _TOO_MUCH)} hdr Retry-After 1"
 
 
-def _servers(apis: list[tuple[str, Service]], check: str) -> str:
+def _servers(apis: list[_Api], check: str) -> str:
     """The API processes that are ready, and where none is, all that are alive: they say what cannot be done, and the
     first that can do it again takes the next request."""
     anyway = _lines(apis, "any-{name}", "track alive/{name} backup")
     return f"    option allbackups\n{_lines(apis, '{name}', check)}\n{anyway}"
 
 
-def _lines(apis: list[tuple[str, Service]], name: str, more: str) -> str:
-    return "\n".join(
-        f"    server {name.format(name=api)} {service.address} {more.format(name=api)}" for api, service in apis
-    )
+def _lines(apis: list[_Api], name: str, more: str) -> str:
+    lines = (f"    server {name} {{address}} {more}".format_map(api._asdict()) for api in apis)
+    return "\n".join(lines)
 
 
-def _once(apis: list[tuple[str, Service]]) -> str:
+def _once(apis: list[_Api]) -> str:
     return f"""backend once
     http-request return {_refusal()} if {{ queue ge {_OTHERS_QUEUED_MAX} }}
     balance random(2)

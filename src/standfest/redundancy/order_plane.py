@@ -10,9 +10,10 @@ from standfest.redundancy.site import Site
 def render_order_plane(site: Site, service: Service) -> str:
     """The file that `serve api`, `serve worker` or `serve audit` reads; JSON's strings are TOML's as well."""
     address, ports, topology = site.node.address, site.topology.ports, site.topology
-    own_api = service.address if service.kind is Kind.API else f"{address}:{ports.api}"
+    api_port = int(service.address.rpartition(":")[2]) if service.kind is Kind.API else ports.api
     tables: dict[str, dict[str, object]] = {
-        "api": {"listen": own_api},
+        "api": {"listen": f"{address}:{api_port}"},
+        "capacity": {"listen": f"{address}:{topology.capacity_port(api_port)}", "doors": len(topology.doors)},
         "worker": {"listen": f"{address}:{ports.worker}"},
         "audit": {
             "listen": f"{address}:{ports.audit}",

@@ -1,0 +1,66 @@
+"""How many orders a process holds at a time: as many as it answers in time. Pure.
+
+An order's delay is the time from when the process takes it up until it is answered, so by Little's law the orders
+under way are the rate times the delay. What is taken beyond that only makes all of them late. The limit falls in
+proportion while every order of a whole second was later than wanted, and grows a little with each that is in time
+while the limit is what holds others back: additive growth and multiplicative decrease, as TCP's congestion avoidance
+(RFC 5681) and the AIMD limit of Netflix's concurrency-limits. Late is what the machine makes it: four times what a
+commit alone takes at present, and never less than DELAY_MIN_S.
+
+Where the measure is wrong, the limit stays between its bounds: LIMIT_MIN orders go on whatever is measured, and no
+more than `most` are held.
+"""
+
+LIMIT_MIN = 8
+DELAY_MIN_S, DELAY_MAX_S = 0.3, 1.5
+"""Orders are wanted to be answered within so long, at least and at most."""
+_DELAY_COMMITS = 4.0
+_LATE_S = 1.0
+"""All orders have to be late for so long before the limit falls: after an outage those are late that waited for its
+end, and no others."""
+_FALL_MIN = 0.5
+_GROW_AN_ORDER = 0.1
+
+
+class ConcurrencyLimit:
+    """The limit of one process; times of day are monotonic seconds."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: orders that are held at once in any case."""
+        self._most = most
+        self._limit = float(most)
+        self._late_since: float | None = None
+        self._fell_at = float("-inf")
+
+    @property
+    def limit(self) -> int:
+        """Orders that may be under way."""
+        return int(self._limit)
+
+    def answered(self, delay_s: float, under_way: int, commit_s: float, now: float) -> None:
+        """An order was answered.
+
+        Args:
+            delay_s: it took so long.
+            under_way: orders that were under way then, itself included.
+            commit_s: what a commit alone takes at present.
+            now: when.
+        """
+        wanted_s = wanted_delay_s(commit_s)
+        if delay_s <= wanted_s:
+            self._late_since = None
+            if under_way >= 0.8 * self._limit:
+                self._limit = min(self._limit + _GROW_AN_ORDER, self._most)
+            return
+        if self._late_since is None:
+            self._late_since = now
+        # What follows from one fall is seen only once those are answered that were under way before it.
+        if now - self._late_since >= _LATE_S and now - self._fell_at >= delay_s:
+            self._fell_at = now
+            held = min(self._limit, under_way)
+            self._limit = max(held * max(wanted_s / delay_s, _FALL_MIN), LIMIT_MIN)
+
+
+def wanted_delay_s(commit_s: float) -> float:
+    """Within how long orders are wanted to be answered where a commit alone takes so long."""
+    return min(max(_DELAY_COMMITS * commit_s, DELAY_MIN_S), DELAY_MAX_S)

@@ -1,0 +1,47 @@
+"""Waits that follow from how long commits take."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from standfest.intake.commit_times import ATTEMPT_MAX_S, ATTEMPT_MIN_S, SILENCE_MAX_S, SILENCE_MIN_S, CommitTimes
+
+
+def test_without_commits_the_waits_are_the_shortest() -> None:
+    """A process that has committed nothing yet waits as on a quick machine."""
+    times = CommitTimes(0)
+    assert (times.silence_max_s(0), times.attempt_max_s(0)) == (SILENCE_MIN_S, ATTEMPT_MIN_S)
+    assert times.quickest_s(0) == 0
+
+
+def test_a_slow_commit_makes_the_waits_longer_for_a_while() -> None:
+    """They are as long as twice and three times the slowest commit, and back at the shortest after 20 s."""
+    times = CommitTimes(0)
+    for seconds in (0.02, 0.7, 0.03):
+        times.note(seconds, 5)
+    assert times.silence_max_s(6) == 1.4
+    assert times.attempt_max_s(6) == pytest.approx(2.1)
+    assert times.silence_max_s(14.9) == 1.4
+    assert times.silence_max_s(20.1) == SILENCE_MIN_S
+
+
+def test_the_quickest_commit_is_forgotten() -> None:
+    """What a commit costs alone is the quickest of the last 10 to 20 s."""
+    times = CommitTimes(0)
+    times.note(0.01, 1)
+    times.note(0.3, 12)
+    assert times.quickest_s(13) == 0.01
+    assert times.quickest_s(21) == 0.3
+    assert times.quickest_s(45) == 0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 100))))
+def test_waits_stay_between_their_bounds(commits: list[tuple[float, float]]) -> None:
+    """Whatever is measured, no wait is shorter than on a quick machine or too long for the journal behind it."""
+    times, now = CommitTimes(0), 0.0
+    for seconds, passed_s in commits:
+        now += passed_s
+        times.note(seconds, now)
+        assert SILENCE_MIN_S <= times.silence_max_s(now) <= SILENCE_MAX_S
+        assert ATTEMPT_MIN_S <= times.attempt_max_s(now) <= ATTEMPT_MAX_S
+        assert times.silence_max_s(now) < times.attempt_max_s(now)
