@@ -95,10 +95,10 @@ class Doors:
         assert code in (None, 0), f"{name} ended with {code}"
         return code == 0
 
-    def states(self, door: int) -> list[str]:
+    def states(self, door: int, backend: str = "repeatable") -> list[str]:
         """How the door sees the three API processes: UP, NOLB (no new requests), DOWN, ..."""
         rows = self._statistics(door)
-        return [row["status"].split()[0] for row in rows if row["pxname"] == "repeatable" and row["svname"][0] == "n"]
+        return [row["status"].split()[0] for row in rows if row["pxname"] == backend and row["svname"][0] == "n"]
 
     def queued(self, door: int) -> int:
         """How many orders the door keeps for which no API process has room."""

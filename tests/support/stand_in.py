@@ -30,6 +30,8 @@ LONG_S = 5.0
 SLOW_BODY = b'{"lines":["slow"]}'
 """A request with this body is worked on for SLOW_S."""
 SLOW_S = 2.0
+LATE_S, TURNING_S = 0.9, 0.05
+"""From SIGUSR1 to SIGUSR2 the event loop stands still for so long, then turns for so long, and so on."""
 
 
 class StandIn:
@@ -78,15 +80,27 @@ async def _send(send: Send, status: int, text: str) -> None:
     await Answer(text.encode(), status=status, media_type="application/json").send(send)
 
 
+async def lag(late: asyncio.Event) -> None:
+    """Makes the event loop late while the event is set."""
+    while await late.wait():
+        time.sleep(LATE_S)  # noqa: ASYNC251 - it stands still on purpose
+        await asyncio.sleep(TURNING_S)
+
+
 async def run(address: str, requests: Path, work_s: float) -> None:
     """Serves until SIGTERM, as an API process does."""
     host, port = address.split(":")
     app = StandIn(address, requests, work_s)
     readiness = app.readiness = Readiness(Limits.loop_lag_max_s, app.starting)
     edge = Edge(app, readiness, ApiMetrics(readiness), Freshness(Limits.standstill_max_s), Limits.in_flight_max)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    stop, late = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, late.set)
+    loop.add_signal_handler(signal.SIGUSR2, late.clear)
+    lagging = asyncio.create_task(lag(late))
     await serve(edge, listen(host, int(port)), stop)
+    lagging.cancel()
 
 
 def main(arguments: list[str]) -> Any:

@@ -14,6 +14,7 @@ from standfest.interfaces.api.services import Limits
 from standfest.redundancy.haproxy import (
     CHECK_INTERVAL_MS,
     CHECK_TIMEOUT_MS,
+    DEAD_MS,
     OUT_OF_ROTATION_MS,
     render_door,
 )
@@ -52,12 +53,15 @@ def test_nothing_slow_or_shed_is_sent_again() -> None:
 
 
 def test_a_door_says_not_attempted_only_where_nothing_was_sent() -> None:
-    """Its own 503 may stand for a repeat that found nobody: the problem is that the outcome is not known."""
-    text = door()
-    own = [line for line in text.splitlines() if "http-error status 503" in line]
+    """Its own 503 may stand for a repeat that found nobody: without a repeat it leaves as 429, else as 504, and its
+    document, which cannot know, says neither."""
+    lines = [line.strip() for line in door().splitlines()]
+    own = [line for line in lines if "http-error status 503" in line]
     assert len(own) == 1
-    assert "problems/outcome-unknown" in own[0]
-    nobody = [line for line in text.splitlines() if "problems/unavailable" in line]
+    assert "problems/" not in own[0]
+    made = [line.split() for line in lines if line.startswith("http-after-response set-status")]
+    assert [(words[2], words[-1]) for words in made] == [("429", "unsent"), ("504", "by_door")]
+    nobody = [line for line in lines if "problems/unavailable" in line]
     assert len(nobody) == 1
     assert nobody[0].endswith("if { nbsrv(repeatable) eq 0 } !{ stopping }")
 
@@ -66,6 +70,15 @@ def test_a_frozen_process_is_out_of_rotation_within_a_second() -> None:
     """The longest time until a door has noticed leaves room for the repeat; a loop busy for 300 ms is not frozen."""
     assert OUT_OF_ROTATION_MS <= 900
     assert OUT_OF_ROTATION_MS - CHECK_INTERVAL_MS >= 300
+
+
+def test_late_is_not_dead() -> None:
+    """A process is asked patiently whether it is alive; what it held until it is called dead is young enough to be done
+    by another one, and a door's own waiting ends later."""
+    alive = [line.strip() for line in door().partition("backend alive")[2].partition("backend")[0].splitlines()]
+    assert "timeout check 5000ms" in alive
+    assert 5 * OUT_OF_ROTATION_MS < DEAD_MS < Limits.order_age_max_s * 1000
+    assert "timeout server 10s" in door()
 
 
 def test_a_process_that_ends_serves_on_until_the_doors_have_seen_it() -> None:

@@ -2,7 +2,7 @@
 
 The meanings of the answers are those of the API: 429 and the product's own 503 say that nothing was sent
 anywhere, 504 says that it may have been, and a broken connection says nothing at all. Which door an attempt takes:
-`standfest.clients.doors`.
+`standfest.clients.doors`. How many repeats there may be: `standfest.clients.retry_budget`.
 """
 
 import math
@@ -12,10 +12,16 @@ from enum import Enum
 from random import Random
 from typing import Any
 
+from standfest.clients.retry_budget import RetryBudget
+
 NOT_ATTEMPTED_PROBLEMS = frozenset({"unavailable", "overloaded"})
 """Problems by which the product itself says that it tried nothing; a 503 without one is a proxy's."""
 
 BACKOFF_DOUBLINGS_MAX = 16
+BUDGET_USED_UP = (
+    "the client's retry budget was used up and repeats had to wait: look at `standfest status`, send fewer orders at a"
+    " time, and send this one again with the same key"
+)
 AT_ONCE_MAX = 2
 """One attempt, and one on the other door that does not wait for it."""
 
@@ -45,6 +51,10 @@ class RetryPolicy:
     """How long a door that failed is not the first choice; doubled with each failure in a row, to the next bound."""
     door_rest_max_s: float = 8.0
     attempts_max: int = 1000
+
+    def postponed_s(self, random: Random) -> float:
+        """The pause before an attempt for which the retry budget had no token is looked at again."""
+        return random.uniform(0.1, 0.5) * self.backoff_max_s
 
     def pause_s(self, failures: int, retry_after_s: float | None, random: Random) -> float:
         """The pause before the next attempt, after so many failed ones, jittered so that clients part.
@@ -107,6 +117,8 @@ class Tried:
     """The last answer that came, None where there was none."""
     broken: int = 0
     """Attempts whose connection was not made, or ended before a whole answer; none that another one overtook."""
+    postponed: int = 0
+    """How often a repeat had to wait because the client's retry budget was used up."""
 
     @property
     def body(self) -> Mapping[str, Any]:
@@ -122,6 +134,11 @@ class Tried:
     def problem(self) -> str | None:
         """The slug of the last answer's problem type."""
         return None if self.last is None else self.last.problem
+
+    @property
+    def advice(self) -> str:
+        """What to do where the retry budget held repeats back and the deadline passed; empty where it did not."""
+        return BUDGET_USED_UP if self.postponed else ""
 
 
 class Acknowledged(Tried):
@@ -157,20 +174,28 @@ def conclude(tried: Tried) -> Outcome:
         kind = Refused
     else:
         kind = NotAttempted
-    return kind(tried.attempts, tried.ambiguous, tried.elapsed_s, tried.last, tried.broken)
+    return kind(tried.attempts, tried.ambiguous, tried.elapsed_s, tried.last, tried.broken, tried.postponed)
 
 
 class Course:
     """The attempts of one request as they begin and end: says when the next one may begin, and when to stop.
 
-    Times are of the monotonic clock. The caller keeps the promise that `begin` follows only on `may_begin`.
+    Times are of the monotonic clock. The caller keeps the promise that `begin` follows on `may_begin`, and only then.
     """
 
-    def __init__(self, policy: RetryPolicy, began: float, random: Random, hedged: bool) -> None:
-        """`hedged`: a second attempt may begin while the first one is silent (only with a key, or to read)."""
+    def __init__(self, policy: RetryPolicy, began: float, random: Random, hedged: bool, budget: RetryBudget) -> None:
+        """
+        Args:
+            policy: how long and how often it is tried.
+            began: when it was first submitted.
+            random: of the jitter.
+            hedged: a second attempt may begin while the first one is silent (only with a key, or to read).
+            budget: what all requests of one client may repeat.
+        """
         self.attempts = 0
         self.ambiguous = 0
         self.broken = 0
+        self.postponed = 0
         self.under_way = 0
         self.last: Answer | None = None
         self.next_at = began
@@ -180,6 +205,8 @@ class Course:
         self._latest = began + policy.deadline_s - policy.attempt_min_s
         self._random = random
         self._hedged = hedged
+        self._budget = budget
+        self._on_credit = False
         self._failures = 0
         self._verdict: Verdict | None = None
 
@@ -190,8 +217,20 @@ class Course:
         return self.under_way == 0 and not self._more(now)
 
     def may_begin(self, now: float) -> bool:
-        """Whether an attempt is due."""
-        return self._more(now) and self.under_way < AT_ONCE_MAX and self.next_at <= now
+        """Whether an attempt is due and, beyond the first, there is a token for it, which it takes. Where there is none
+        the attempt is postponed."""
+        if not (self._more(now) and self.under_way < AT_ONCE_MAX and self.next_at <= now):
+            return False
+        if self.attempts == 0:
+            self._budget.requested(now)
+            return True
+        hedge = self.under_way > 0
+        if not self._budget.take(now, hedge):
+            self.postponed += 1
+            self.next_at = now + self._policy.postponed_s(self._random)
+            return False
+        self._on_credit = not hedge
+        return True
 
     def wake_s(self, now: float) -> float | None:
         """Seconds until an attempt is due if none that is under way ends before; None: not before one ends."""
@@ -228,6 +267,9 @@ class Course:
             return verdict
         if verdict in (Verdict.DONE, Verdict.REFUSED):
             self.last, self._verdict = answer, verdict
+            if self._on_credit:
+                self._on_credit = False
+                self._budget.give_back(now)
         elif self._verdict is None:
             self.last = answer
             self._repeat(now, answer.retry_after_s, at_once=False)
@@ -235,7 +277,8 @@ class Course:
 
     def tried(self, now: float) -> Tried:
         """What it came to: attempts that are under way still are abandoned, and brought nothing definite."""
-        return Tried(self.attempts, self.ambiguous + self.under_way, now - self._began, self.last, self.broken)
+        ambiguous = self.ambiguous + self.under_way
+        return Tried(self.attempts, ambiguous, now - self._began, self.last, self.broken, self.postponed)
 
     def _repeat(self, now: float, retry_after_s: float | None, at_once: bool) -> None:
         self._failures += 1

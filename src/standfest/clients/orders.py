@@ -2,7 +2,8 @@
 
 It knows several doors, sends every order with an Idempotency-Key, repeats it with the same key on the other
 door where an attempt breaks, brings no definite answer or stays silent for too long (then without giving the
-first one up), honours Retry-After, and ends at a deadline with a typed outcome. Faults of the server or the
+first one up), honours Retry-After, and ends at a deadline with a typed outcome. All its requests share a retry
+budget: where it is used up, repeats wait, and an outcome that comes of it says so. Faults of the server or the
 network never raise: they are outcomes.
 """
 
@@ -32,6 +33,7 @@ from standfest.clients.attempts import (
     conclude,
 )
 from standfest.clients.doors import Doors
+from standfest.clients.retry_budget import RetryBudget
 
 PUT_MANY_MAX = 1000
 """The most products or stock counts that the API takes in one request."""
@@ -62,6 +64,7 @@ class OrdersClient:
         """`on_attempt` is told of each attempt's verdict, None where there was no answer."""
         self._policy = policy or RetryPolicy()
         self._doors = Doors(doors, self._policy.door_rest_s, self._policy.door_rest_max_s)
+        self._budget = RetryBudget(time.monotonic())
         self._random = random or Random()
         self._slots = asyncio.Semaphore(connections)
         self._connections = connections
@@ -159,7 +162,8 @@ class OrdersClient:
         try:
             # Only what has a key, or only reads, may be done twice at a time.
             hedged = len(self._doors) > 1 and (key is not None or method == "GET")
-            tried = await self._attempts(request, Course(self._policy, began, self._random, hedged))
+            course = Course(self._policy, began, self._random, hedged, self._budget)
+            tried = await self._attempts(request, course)
         finally:
             self._slots.release()
         # Only what has a key can be ambiguous: reading changes nothing, and putting twice is putting once.

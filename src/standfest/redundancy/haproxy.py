@@ -6,29 +6,41 @@ connected to, or is taken out of rotation; everything else only where no connect
 """
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from standfest.cluster.inventory import Kind, services_of
 from standfest.cluster.topology import Door
 from standfest.redundancy.site import Site
 
-CHECK_INTERVAL_MS = 200
+CHECK_INTERVAL_MS = 250
 CHECK_TIMEOUT_MS = 250
-CHECK_AGAIN_MS = 20
+CHECK_AGAIN_MS = 100
+"""Pause between the checks by which a process is found late, or in time again."""
 CHECK_FAILURES = 2
 CAPACITY_INTERVAL_MS = 500
 """An API process is asked so often how many orders it wants at a time."""
+_CHECK_SUCCESSES = 5
+"""A process that was late is in rotation again after so many answers in time in a row. On a slow machine a late one is
+in time now and then: each return would draw all orders to it, and each relapse break off what it holds."""
 
 OUT_OF_ROTATION_MS = CHECK_INTERVAL_MS + CHECK_FAILURES * CHECK_TIMEOUT_MS + CHECK_AGAIN_MS
 """An API process that freezes is out of rotation at the latest after this; one whose event loop is busy for
 CHECK_INTERVAL_MS less stays in."""
 
+_ALIVE_INTERVAL_MS = 1500
+_ALIVE_TIMEOUT_MS = 5000
+DEAD_MS = _ALIVE_INTERVAL_MS + _ALIVE_TIMEOUT_MS
+"""A process that answers nothing is dead at the latest after this, and merely late before; one whose port refuses is
+dead at the next check. An order that a dead process held is still young enough for another one."""
+
 _CLIENTS_MAX = 4096
 _ORDERS_PER_API_MAX, _ORDERS_QUEUED_MAX = 64, 64
-"""What one API process gets of orders at a time from one door, and how many more the door keeps: through two doors 512,
-which is a quarter of a second's work where 2,000 a second are taken, and 2.5 s of 200 a second while nothing is
-acknowledged. An API process that got more at once would do nothing for a while but read them. It gets fewer where it
-wants fewer: what it could not answer in time waits, or is refused, where that costs least."""
+"""What one API process gets of orders at a time from one door, and how many more the door keeps, each for
+_QUEUE_TIMEOUT_MS at most: through two doors 512, which is a quarter of a second's work where 2,000 a second are taken,
+and 2.5 s of 200 a second while nothing is acknowledged. An API process that got more at once would do nothing for a
+while but read them. It gets fewer where it wants fewer: what it could not answer in time waits, or is refused, where
+that costs least."""
 
 _ORDERS_CROWDED = _ORDERS_QUEUED_MAX // 2
 """Where a door keeps so many, browsing and who has most there are refused first."""
@@ -42,7 +54,9 @@ _CLIENTS_KEPT = 10_000
 _BUFFER_BYTES = 65536
 """A request larger than this, less 1 KiB, cannot be sent a second time: it holds orders of some 1,000 lines."""
 
-_QUEUE_TIMEOUT_S = 4
+_QUEUE_TIMEOUT_MS = 1000
+"""What has waited for so long for a place at an API process is refused (429)."""
+
 _CONNECT_TIMEOUT_MS = 500
 _SERVER_TIMEOUT_S = 10
 """Above every deadline that an API process sets itself. A shorter one would send slow requests again and again."""
@@ -55,16 +69,21 @@ _HARD_STOP_S = 30
 
 _PROBLEMS = "https://standfest.example/problems/"
 
-_MAY_HAVE_HAPPENED = "No API process answered; it may have happened. Repeat it with the same key."
 _FAILURES = {
     400: ("invalid-request", "The request is not valid HTTP."),
     408: ("invalid-request", "The request did not arrive in time."),
     502: ("outcome-unknown", "The connection broke after the request was sent; repeat it with the same key."),
-    503: ("outcome-unknown", _MAY_HAVE_HAPPENED),
     504: ("outcome-unknown", "No answer came in time; repeat the request with the same key."),
 }
-"""What the door itself answers, as problem documents like all others. HAProxy's own 503 also comes where a request
-was sent, broke, and found nobody for the repeat: it leaves as 504."""
+"""What the door itself answers, as problem documents like all others."""
+
+_NOT_TAKEN = (
+    "No API process took it in time. With status 429 nothing was attempted, with 504 it may have happened."
+    " Repeat it with the same key."
+)
+"""HAProxy's own 503. Without a repeat the request waited too long for a place, or found nobody, and the answer leaves
+as 429. With one it may have been sent before: 504. HAProxy makes the document before that is known, so that it has no
+type: its meaning is that of the status (RFC 9457, 4.2.1)."""
 
 _REFUSED_REPEAT = (
     "The connection broke and the repeat was not taken; it may have happened. Repeat it with the same key."
@@ -140,18 +159,21 @@ def _defaults() -> str:
         f"    timeout server {_SERVER_TIMEOUT_S}s",
         f"    timeout http-request {_REQUEST_TIMEOUT_S}s",
         f"    timeout http-keep-alive {_KEEP_ALIVE_S}s",
-        f"    timeout queue {_QUEUE_TIMEOUT_S}s",
+        f"    timeout queue {_QUEUE_TIMEOUT_MS}ms",
         f"    timeout check {CHECK_TIMEOUT_MS}ms",
     ]
     for status, (slug, detail) in _FAILURES.items():
-        problem = _problem(504 if status == 503 else status, slug, detail)
-        lines.append(f"    http-error status {status} {problem} hdr {_ANSWERED_BY} door")
+        lines.append(f"    http-error status {status} {_problem(status, slug, detail)} hdr {_ANSWERED_BY} door")
+    lines.append(f"    http-error status 503 {_document({'detail': _NOT_TAKEN})} hdr {_ANSWERED_BY} door")
     return "\n".join(lines) + "\n"
 
 
 def _problem(status: int, slug: str, detail: str) -> str:
-    problem = json.dumps({"type": _PROBLEMS + slug, "title": slug, "status": status, "detail": detail})
-    return f"content-type application/problem+json string '{problem}'"
+    return _document({"type": _PROBLEMS + slug, "title": slug, "status": status, "detail": detail})
+
+
+def _document(problem: Mapping[str, str | int]) -> str:
+    return f"content-type application/problem+json string '{json.dumps(problem)}'"
 
 
 def _frontend(door: Door) -> str:
@@ -171,7 +193,13 @@ def _frontend(door: Door) -> str:
     http-request return status 404 {hidden} if {{ path,url_dec -m reg ^/+metrics(/.*)?$ }}
     # In a worker that is stopping no server counts as usable, though all of them still are used.
     http-request return status 503 {nobody} hdr Retry-After 1 if {{ nbsrv(repeatable) eq 0 }} !{{ stopping }}
-    http-after-response set-status 504 reason "Gateway Timeout" if {{ status 503 }} {{ res.hdr({_ANSWERED_BY}) door }}
+    # Its own 503 says what became of the request, which HAProxy knows by the number of repeats.
+    http-after-response set-var-fmt(txn.repeats) %rc if {{ status 503 }}
+    acl by_door res.hdr({_ANSWERED_BY}) door
+    acl unsent var(txn.repeats) -m str 0
+    http-after-response set-header Retry-After 1 if {{ status 503 }} by_door unsent
+    http-after-response set-status 429 reason "Too Many Requests" if {{ status 503 }} by_door unsent
+    http-after-response set-status 504 reason "Gateway Timeout" if {{ status 503 }} by_door
     acl only_reads method GET HEAD OPTIONS
     acl has_key req.hdr(Idempotency-Key) -m found
     # However it is written: the API reads paths as generously.
@@ -216,7 +244,7 @@ def _repeatable(apis: list[_Api]) -> str:
     # Unready (draining, late) is no failure: no new requests, but what is under way there is finished.
     http-check expect status 200 error-status L7OKC
     default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
-    default-server fall {CHECK_FAILURES} rise 1
+    default-server fall {CHECK_FAILURES} rise {_CHECK_SUCCESSES}
     # What a frozen process holds is broken off, and thereby sent to another one.
     default-server maxconn {_OTHERS_PER_API_MAX} on-marked-down shutdown-sessions
 {_servers(apis, "check")}
@@ -224,13 +252,14 @@ def _repeatable(apis: list[_Api]) -> str:
 
 
 def _alive(apis: list[_Api]) -> str:
-    """Who turns over, ready or not: asked by nobody but those who find that none is ready."""
+    """Who turns over, ready or not, however late: asked by nobody but those who find that none is ready and in time."""
     return f"""backend alive
+    timeout connect {_ALIVE_INTERVAL_MS}ms
+    timeout check {_ALIVE_TIMEOUT_MS}ms
     option httpchk GET /livez
     http-check send hdr {_TAKEN_AT}
     http-check expect status 200
-    default-server inter {CHECK_INTERVAL_MS}ms fastinter {CHECK_AGAIN_MS}ms downinter {CHECK_INTERVAL_MS}ms
-    default-server fall {CHECK_FAILURES} rise 1
+    default-server inter {_ALIVE_INTERVAL_MS}ms downinter {CHECK_INTERVAL_MS}ms fall 1 rise 1
 {_lines(apis, "{name}", "check")}
 """
 
@@ -252,8 +281,8 @@ def _refusal() -> str:
 
 
 def _servers(apis: list[_Api], check: str) -> str:
-    """The API processes that are ready, and where none is, all that are alive: they say what cannot be done, and the
-    first that can do it again takes the next request."""
+    """The API processes that are ready and in time, and where none is, all that are alive: late, they do it all the
+    same, unready, they say what cannot be done, and the first that can do it again takes the next request."""
     anyway = _lines(apis, "any-{name}", "track alive/{name} backup")
     return f"    option allbackups\n{_lines(apis, '{name}', check)}\n{anyway}"
 

@@ -18,6 +18,7 @@ from standfest.clients.attempts import (
     Verdict,
     conclude,
 )
+from standfest.clients.retry_budget import RetryBudget
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ YES, NO, LATER = Answer(202, {"status": "accepted"}), Answer(422, {}), Answer(42
 
 def course(*, hedged: bool = True, policy: RetryPolicy = POLICY) -> Course:
     """A request first submitted at second 100."""
-    return Course(policy, 100.0, Random(1), hedged)
+    return Course(policy, 100.0, Random(1), hedged, RetryBudget(100.0))
 
 
 def test_an_acknowledgement_ends_it() -> None:
@@ -208,7 +209,7 @@ def test_the_deadline_ends_it() -> None:
 @given(st.lists(st.tuples(st.sampled_from("baw"), st.floats(0.0, 2.0)), max_size=60), st.integers(), st.booleans())
 def test_a_course_ends_and_keeps_its_bounds(steps: list[tuple[str, float]], seed: int, hedged: bool) -> None:
     """Whatever happens, no more than two attempts are under way, none begins after the deadline, and it ends."""
-    one = Course(POLICY, 100.0, Random(seed), hedged)
+    one = Course(POLICY, 100.0, Random(seed), hedged, RetryBudget(100.0))
     now = 100.0
     for kind, seconds in steps:
         if one.may_begin(now):
@@ -223,3 +224,23 @@ def test_a_course_ends_and_keeps_its_bounds(steps: list[tuple[str, float]], seed
     while one.under_way:
         one.broke(now, sent=False)
     assert one.over(max(now, 110.0))
+
+
+def test_without_budget_a_repeat_waits_and_the_outcome_says_so() -> None:
+    """Where the client's budget is used up a due repeat is postponed and begins once there is a token, and the outcome
+    tells how often it waited and what to do."""
+    budget = RetryBudget(100.0)
+    while budget.take(100.0, hedge=False):
+        pass
+    one = Course(POLICY, 100.0, Random(1), hedged=True, budget=budget)
+    assert one.may_begin(100.0)
+    one.begin(100.0)
+    one.broke(100.0, sent=True)
+    assert not one.may_begin(100.0)
+    assert 100.0 < one.next_at <= 100.0 + POLICY.backoff_max_s
+    assert one.may_begin(101.0)
+    one.begin(101.0)
+    one.broke(110.0, sent=True)
+    outcome = conclude(one.tried(110.0))
+    assert (type(outcome), outcome.postponed) == (Unknown, 1)
+    assert "same key" in outcome.advice

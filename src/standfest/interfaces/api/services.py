@@ -26,8 +26,8 @@ class Limits:
     write_deadline_s: float = 5.0
     """A change, orders apart, that takes longer is answered with 503 or 504. It counts from when a door took it."""
     order_age_max_s: float = 8.0
-    """An order that a door took longer ago is sent nowhere any more. As long as a door and this process may keep it
-    waiting one after the other (4 s each), and below the 10 s after which a door gives up."""
+    """An order that a door took longer ago is sent nowhere any more. Above what a door keeps it waiting (1 s) or leaves
+    it with a process that has died (6.5 s), and below the 10 s after which a door gives up."""
     standstill_max_s: float = 1.0
     """An event loop that does not turn for longer stood still: a change that may have come before is refused."""
     catalogue_age_max_s: float = 300.0

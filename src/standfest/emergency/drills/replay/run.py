@@ -185,5 +185,10 @@ def is_declined(outcome: Outcome) -> bool:
 def why(outcome: Outcome) -> str:
     """The reason that an outcome without acknowledgement gives, short enough to be counted by."""
     errors = outcome.body.get("errors") or [{}]
-    named = [str(outcome.status) if outcome.status else "no answer", outcome.problem, errors[0].get("code")]
+    named = [
+        str(outcome.status) if outcome.status else "no answer",
+        outcome.problem,
+        errors[0].get("code"),
+        outcome.advice,
+    ]
     return " ".join(part for part in named if part)

@@ -45,4 +45,5 @@ def _demand(what: str, outcome: Outcome) -> Outcome:
     if isinstance(outcome, Acknowledged):
         return outcome
     answer = outcome.body.get("detail") or outcome.problem or outcome.status or "no door answered"
-    raise TrafficNotReady(f"the traffic could not {what}: {answer}; look at 'standfest status'")
+    advice = outcome.advice or "look at 'standfest status'"
+    raise TrafficNotReady(f"the traffic could not {what}: {answer}; {advice}")
