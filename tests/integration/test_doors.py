@@ -19,7 +19,7 @@ from standfest.clients.attempts import Acknowledged, Outcome, RetryPolicy
 from standfest.clients.orders import OrdersClient
 from tests.support.doors import END_TIMEOUT_S, START_TIMEOUT_S, Doors, running_doors
 from tests.support.plain_client import Seen, send_open_loop
-from tests.support.stand_in import ONLY_AT, SLOW_BODY
+from tests.support.stand_in import ONLY_AT, REFUSAL, SLOW_BODY
 from tests.support.waiting import wait_until
 
 RATE = 100.0
@@ -157,11 +157,12 @@ def test_a_killed_api_process_breaks_nothing(doors: Doors) -> None:
     assert max(doors.attempts().values()) <= 2
 
 
-def test_a_refusal_of_the_repeat_is_not_the_answer(doors: Doors) -> None:
-    """A process may have done what it broke off: where the one that gets the repeat refuses it, the outcome is
-    unknown (504), never "not attempted" (503)."""
+@pytest.mark.parametrize("refusal", [401, 404, 412, 422, 429, 503])
+def test_a_refusal_of_the_repeat_is_not_the_answer(doors: Doors, refusal: int) -> None:
+    """A process may have done what it broke off, or do it still: where the one that gets the repeat refuses it, for now
+    or for certain, the outcome is unknown (504)."""
     first = doors.topology.nodes[0].address
-    headers = {ONLY_AT.decode(): f"{first}:{doors.topology.ports.api}"}
+    headers = {ONLY_AT.decode(): f"{first}:{doors.topology.ports.api}", REFUSAL.decode(): str(refusal)}
 
     def ask(number: int) -> tuple[str, int]:
         own = {"Idempotency-Key": f"k-{number}", "X-Request-Id": f"only-at-1-{number}"}
@@ -174,7 +175,7 @@ def test_a_refusal_of_the_repeat_is_not_the_answer(doors: Doors) -> None:
         doors.signal("api-1", signal.SIGKILL)
         answers = dict(each.result() for each in asked)
     begun = doors.attempts_at(1)
-    assert set(answers.values()) == {503, 504}
+    assert set(answers.values()) == {refusal, 504}
     assert {answers[each] for each in begun} == {504}
 
 

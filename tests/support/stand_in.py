@@ -26,6 +26,8 @@ STARTING_S = 0.5
 """So long it is unready at first, and fails what is sent to it all the same."""
 ONLY_AT = b"x-only-at"
 """A request with this header is worked on at this address alone, for LONG_S, and refused by all others."""
+REFUSAL = b"x-refusal"
+"""With ONLY_AT: the status with which all others refuse the request; 503 without it."""
 LONG_S = 5.0
 SLOW_BODY = b'{"lines":["slow"]}'
 """A request with this body is worked on for SLOW_S."""
@@ -68,7 +70,7 @@ class StandIn:
             return
         only_at = dict(scope["headers"]).get(ONLY_AT)
         if only_at not in (None, self._address):
-            await _send(send, 503, "not by this one")
+            await _send(send, int(dict(scope["headers"]).get(REFUSAL, b"503")), "not by this one")
             return
         self._requests.write(f"{scope['request_id']}\n")
         work_s = SLOW_S if body == SLOW_BODY else self._work_s

@@ -204,8 +204,10 @@ def _frontend(door: Door) -> str:
     acl has_key req.hdr(Idempotency-Key) -m found
     # However it is written: the API reads paths as generously.
     acl order path,url_dec -m reg ^/+v1/+orders/*$
+    http-request set-var(txn.changes) bool(true) if !only_reads
     use_backend intake if order has_key !only_reads
-    use_backend repeatable if only_reads or has_key
+    # Nothing keeps a PUT's key: what it changed at one process, another one would refuse for its If-Match.
+    use_backend repeatable if only_reads or has_key {{ method POST }}
     default_backend once
 """
 
@@ -273,7 +275,10 @@ def _repeating() -> str:
     option redispatch 1
     # Who got the repeat speaks for itself alone: what broke before may have been done.
     http-response set-var-fmt(txn.repeats) %rc
-    http-response return status 504 {unknown} if {{ status 429 503 }} !{{ var(txn.repeats) -m str 0 }}"""
+    acl unsent var(txn.repeats) -m str 0
+    http-response return status 504 {unknown} if {{ status 429 503 }} !unsent
+    # A refusal neither: that which broke may be working on it still. What is in conflict (409) is so for both.
+    http-response return status 504 {unknown} if {{ status 400:408 410:499 }} {{ var(txn.changes) -m bool }} !unsent"""
 
 
 def _refusal() -> str:
