@@ -53,6 +53,24 @@ class Span:
         """Orders acknowledged in the span, by HTTP status."""
         return Counter(line["status"] for line in self._ended() if line["op"] == "ok" and line["kind"] == "place")
 
+    def times_ms(self) -> list[float]:
+        """Of each order first submitted in the span: how long its acknowledgement took, ascending. To be asked when all
+        of them have ended."""
+        invoked: dict[str, float] = {}
+        found = []
+        for line in read_history(self.stage.history.path):
+            if line["op"] == "invoke" and self._covers(line):
+                invoked[line["key"]] = line["t"]
+            elif line["op"] == "ok" and line["kind"] == "place" and line["key"] in invoked:
+                found.append(1000 * (line["t"] - invoked[line["key"]]))
+        return sorted(found)
+
+    def kept_up(self) -> float:
+        """Submissions that ended in the span ÷ those that began in it."""
+        lines = read_history(self.stage.history.path)
+        began = sum(1 for line in lines if line["op"] == "invoke" and self._covers(line))
+        return len(self._ended()) / max(began, 1)
+
     def acknowledged(self) -> int:
         """Whatever was acknowledged in the span, orders and cancellations."""
         return sum(line["op"] == "ok" for line in self._ended())
@@ -68,9 +86,8 @@ class Span:
         return sum(line["attempts"] > 1 for line in self._ended())
 
     def _ended(self) -> list[Mapping[str, Any]]:
+        return [line for line in read_history(self.stage.history.path) if line["op"] in ENDED and self._covers(line)]
+
+    def _covers(self, line: Mapping[str, Any]) -> bool:
         until = time.monotonic() if self.ended_at is None else self.ended_at
-        return [
-            line
-            for line in read_history(self.stage.history.path)
-            if line["op"] in ENDED and self.began_at < line["t"] < until
-        ]
+        return bool(self.began_at < line["t"] < until)

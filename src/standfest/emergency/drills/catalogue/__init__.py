@@ -8,6 +8,7 @@ from standfest.emergency.drills.catalogue import (
     lost_copies,
     nodes,
     processes,
+    processor,
     stores,
     votes,
     waiters,
@@ -28,6 +29,7 @@ _KINDS = (
     waiters,
     drainers,
     way_back,
+    processor,
 )
 
 DRILLS: tuple[Drill, ...] = tuple(
