@@ -15,6 +15,8 @@ SETTLE_S = 0.5
 """What was decided before a fault may be answered, and written down, so long after it."""
 
 
+KEPT_UP_MIN = 0.75
+"""Submissions that end ÷ that begin in a span: below, they pile up."""
 NO_ANSWER = "none"
 
 
@@ -53,9 +55,9 @@ class Span:
         """Orders acknowledged in the span, by HTTP status."""
         return Counter(line["status"] for line in self._ended() if line["op"] == "ok" and line["kind"] == "place")
 
-    def times_ms(self) -> list[float]:
-        """Of each order first submitted in the span: how long its acknowledgement took, ascending. To be asked when all
-        of them have ended."""
+    def p99_ms(self) -> float | None:
+        """The 99th percentile of the times from a first submission in the span to its acknowledgement; None where there
+        is none. To be asked when all of them have ended."""
         invoked: dict[str, float] = {}
         found = []
         for line in read_history(self.stage.history.path):
@@ -63,13 +65,13 @@ class Span:
                 invoked[line["key"]] = line["t"]
             elif line["op"] == "ok" and line["kind"] == "place" and line["key"] in invoked:
                 found.append(1000 * (line["t"] - invoked[line["key"]]))
-        return sorted(found)
+        return round(sorted(found)[int(0.99 * len(found))], 1) if found else None
 
-    def kept_up(self) -> float:
-        """Submissions that ended in the span ÷ those that began in it."""
+    def piles_up(self) -> bool:
+        """Whether clearly fewer submissions ended in the span than began."""
         lines = read_history(self.stage.history.path)
         began = sum(1 for line in lines if line["op"] == "invoke" and self._covers(line))
-        return len(self._ended()) / max(began, 1)
+        return len(self._ended()) < KEPT_UP_MIN * began
 
     def acknowledged(self) -> int:
         """Whatever was acknowledged in the span, orders and cancellations."""

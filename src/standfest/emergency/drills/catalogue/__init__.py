@@ -9,6 +9,7 @@ from standfest.emergency.drills.catalogue import (
     nodes,
     processes,
     processor,
+    slow_disks,
     stores,
     votes,
     waiters,
@@ -30,6 +31,7 @@ _KINDS = (
     drainers,
     way_back,
     processor,
+    slow_disks,
 )
 
 DRILLS: tuple[Drill, ...] = tuple(
