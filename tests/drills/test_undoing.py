@@ -1,5 +1,6 @@
 """What the guard undoes by a command, and what is kept of a failed drill; on the tests' own processes and files."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from standfest.cli.grounds import LOGS_KEPT, keep_logs
-from standfest.cluster.home import Home
+from standfest.cluster.home import Home, NodeHome
 from standfest.emergency.drills import processes
 
 TIMEOUT_S = 20.0
@@ -44,6 +45,26 @@ def test_a_process_gets_its_files_back(program: "subprocess.Popen[bytes]") -> No
     assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE)[0] == 7
     assert undo("files", str(known), str(soft), str(hard)).returncode == 0
     assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE) == (soft, hard)
+
+
+def test_a_node_gets_its_cores_back(program: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    """Whatever runs of the node may run on these cores again, and nothing else is touched."""
+    cores = sorted(os.sched_getaffinity(program.pid))
+    home = NodeHome(tmp_path / "node")
+    # It ends at the end of its input, and is recognised by its command line, as Patroni is.
+    stand_in = tmp_path / "patroni.py"
+    stand_in.write_text(WAITS)
+    command = [sys.executable, "-m", "patroni", str(home.config / "patroni.json")]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as node:
+        assert node.stdout is not None
+        assert node.stdout.readline() == b"up\n"
+        os.sched_setaffinity(node.pid, cores[:1])
+        os.sched_setaffinity(program.pid, cores[:1])
+        assert undo("cores", str(home.root), ",".join(map(str, cores))).returncode == 0
+        assert sorted(os.sched_getaffinity(node.pid)) == cores
+        assert sorted(os.sched_getaffinity(program.pid)) == cores[:1]
+        node.kill()
 
 
 def test_a_program_of_the_drill_is_ended(program: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

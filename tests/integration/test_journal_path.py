@@ -45,6 +45,7 @@ async def test_an_order_is_accepted_while_no_standby_answers_and_is_one_order_af
             again = await intake.place(wanted)
             assert again.repeated
             assert again.order == placed.order
+            assert intake.on_both_paths == 1  # the repeat was not tried on the direct path any more
             found = await intake.find([wanted.order_id, uuid4()], 5)
             assert found == {wanted.order_id: placed.order}
         await drain(pool, journal)

@@ -24,11 +24,19 @@ with open(os.path.join(os.environ["STANDFEST_HOME"], "lock"), "w"):
     print(os.geteuid())
 """
 
+_STARVES = """
+import time
+from standfest.emergency.loops import taken
+with taken(0.02, 10.0):
+    print(os.sched_getscheduler(0) == os.SCHED_OTHER)
+    time.sleep(0.5)
+"""
 
-def give_up(home: Path, tools: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+
+def give_up(home: Path, tools: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Give up root in a process of its own that finds only `tools`."""
     return subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
+        [sys.executable, "-c", _PROGRAM + _STARVES * bool(arguments), *arguments],
         env={"PATH": str(tools), "HOME": "/nonexistent", "STANDFEST_HOME": str(home), **environment},
         capture_output=True,
         text=True,
@@ -70,6 +78,15 @@ def test_in_a_user_namespace_files_stay_with_root(home: Path, tools: Path) -> No
     done = give_up(home, tools)
     assert done.stdout == f"{NOBODY}\n", done.stderr
     assert (home / "lock").stat().st_uid == 0
+
+
+def test_busy_loops_keep_their_priority(home: Path, tools: Path) -> None:
+    """After giving up root a command that may starve the machine has loops at real-time priority, and none itself."""
+    if subprocess.run(["chrt", "--fifo", "1", "true"], capture_output=True, timeout=10, check=False).returncode != 0:
+        pytest.skip("root may not have real-time priority here")
+    provide(tools, "setpriv")
+    done = give_up(home, tools, "bench")
+    assert done.stdout == f"{NOBODY}\nTrue\n", done.stderr
 
 
 def test_without_namespaces_the_home_is_given_away(home: Path, tools: Path) -> None:

@@ -14,7 +14,7 @@ from standfest.clients.orders import OrdersClient
 from standfest.emergency.drills.history import HistoryWriter, read_history
 from standfest.emergency.drills.traffic.generator import SMALL_ORDERS, OrderGenerator, make_products
 from standfest.emergency.drills.traffic.prepare import prepare
-from standfest.emergency.drills.traffic.sender import Mix, OpenLoopSender
+from standfest.emergency.drills.traffic.sender import Mix, Sender
 from tests.support.fake_api import FakeApi, Hook, problem, serving
 
 PRODUCTS = make_products(40, seed=1)
@@ -48,7 +48,7 @@ def drive(
                 await prepare(client, products, history)
                 api.hook, api.requests = hook, 0
                 generator = OrderGenerator(products, seed=1, run="run", traits=SMALL_ORDERS)
-                sender = OpenLoopSender(client, generator, history, mix)
+                sender = Sender(client, generator, history, mix)
                 counts = await sender.run(arrivals, client="drill")
                 assert counts["invoke"] == counts["ok"] + counts["fail"] + counts["unknown"]
 
@@ -179,9 +179,33 @@ def test_stop(tmp_path: Path) -> None:
             with HistoryWriter(tmp_path / "h") as history:
                 await prepare(client, PRODUCTS, history)
                 generator = OrderGenerator(PRODUCTS, seed=1, run="run", traits=SMALL_ORDERS)
-                sender = OpenLoopSender(client, generator, history)
+                sender = Sender(client, generator, history)
                 asyncio.get_running_loop().call_later(0.3, sender.stop)
                 return await sender.run(number / 100.0 for number in itertools.count())
 
     counts = asyncio.run(run())
     assert counts["ok"] == counts["invoke"] == len(api.orders) > 0
+
+
+async def test_a_closed_loop_keeps_so_many_under_way(tmp_path: Path) -> None:
+    """Without a schedule each answer is followed by the next order, never more at a time than were asked for."""
+    api, most, held = FakeApi(), 0, 0
+
+    async def hook(_request: web.Request, number: int) -> None:
+        nonlocal most, held
+        if number == 30:
+            sender.stop()
+        held += 1
+        most = max(most, held)
+        await asyncio.sleep(0)
+        held -= 1
+
+    async with serving(api) as urls, OrdersClient(urls, "secret", policy=POLICY, connections=8) as client:
+        with HistoryWriter(tmp_path / "h") as history:
+            await prepare(client, PRODUCTS, history)
+            api.hook, api.requests = hook, 0
+            sender = Sender(client, OrderGenerator(PRODUCTS, seed=1, run="run", traits=SMALL_ORDERS), history)
+            async with asyncio.timeout(30):
+                counts = await sender.run_closed(3, client="drill")
+    assert counts["invoke"] == counts["ok"] + counts["fail"] >= 30
+    assert 1 <= most <= 3

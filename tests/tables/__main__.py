@@ -9,10 +9,10 @@ import click
 import msgspec
 from rich.console import Console
 
-from tests.tables import promises
+from tests.tables import promises, slow
 from tests.tables.table import Plan, Row, Standing, Table, standing
 
-TABLES = {table.name: table for table in (promises.TABLE,)}
+TABLES = {table.name: table for table in (promises.TABLE, slow.TABLE)}
 
 
 @click.command(

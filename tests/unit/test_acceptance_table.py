@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.tables.measuring import ratio, timed
+from tests.tables.slow import judged
 from tests.tables.table import Measured, Result, Row, standing
 
 ROW = Row("row", "What", "goal", 3, 1, lambda plan: Measured("", None))
@@ -34,3 +36,50 @@ def test_a_row_holds_only_where_enough_was_measured_and_nothing_speaks_against_i
     """Runs add up since the last violation, and a newest result that decides nothing is none that holds."""
     found = standing(ROW, results)
     assert (found.holds, found.decided) == (holds, decided)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "goal", "at_most", "holds"),
+    [
+        ([0.98, 0.99, 1.0], 0.97, False, True),
+        ([0.90, 0.91, 0.92], 0.97, False, False),
+        ([0.80, 0.96, 1.20], 0.97, False, None),
+        ([1.0, 1.05, 1.08], 1.1, True, True),
+        ([1.3, 1.31, 1.32], 1.1, True, False),
+        ([0.8, 1.11, 1.5], 1.1, True, None),
+    ],
+)
+def test_a_ratio_is_not_decided_where_it_is_missed_by_less_than_half_the_spread(
+    pairs: list[float], goal: float, at_most: bool, holds: bool | None
+) -> None:
+    """A median that reaches its goal holds; one that misses it falls short only where the pairs agree on that."""
+    assert ratio(pairs, goal, 2_500.0, at_most=at_most).holds is holds
+
+
+def test_times_decide_on_a_quick_machine_only() -> None:
+    """Where pgbench is slow a time is told as it is and as it would be at the reference, and holds."""
+    assert timed("p99", 0.9, 1.0, 2_500.0) == ("p99 0.90 s (goal 1 s)", True)
+    assert timed("p99", 1.9, 1.0, 2_500.0) == ("p99 1.90 s (goal 1 s)", False)
+    told, holds = timed("p99", 3.0, 1.0, 500.0)
+    assert (told, holds) == ("p99 3.00 s (goal 1 s), 0.75 s if pgbench wrote 2000 orders/s", True)
+
+
+@pytest.mark.parametrize(
+    ("what", "goal", "unit", "median", "most", "starved", "holds", "wrong"),
+    [
+        ("accepted/s ÷ the most", "≥ 0.9", "", 0.95, 0.97, False, True, 0),
+        ("accepted/s ÷ the most", "≥ 0.9", "", 0.85, 0.97, True, False, 0),
+        ("answered otherwise", "≤ 0", "", 0.0, 3.0, False, True, 3),  # a count is a promise in every round
+        ("share of reads that are answered", "≥ 1", "", 0.99, 1.0, False, False, 1),
+        ("p99 of the refused", "≤ 50 ms", "ms", 40.0, 45.0, False, True, 0),
+        ("p99 of the refused", "≤ 50 ms", "ms", 80.0, 90.0, False, False, 0),
+        ("p99 of the refused", "≤ 50 ms", "ms", 80.0, 90.0, True, True, 0),  # told only
+    ],
+)
+def test_how_a_figure_of_a_benchmark_is_judged(
+    what: str, goal: str, unit: str, median: float, most: float, starved: bool, holds: bool, wrong: int
+) -> None:
+    """Counts are promises, ratios hold by their median, and times where the whole machine is there."""
+    figure = {"what": what, "goal": goal, "unit": unit, "median": median, "max": most}
+    reached = median >= 0.9 if goal == "≥ 0.9" else median >= 1 if goal == "≥ 1" else median <= 0
+    assert judged({**figure, "reached": reached}, 2_500.0, starved=starved)[1:] == (holds, wrong)

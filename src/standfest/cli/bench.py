@@ -1,6 +1,7 @@
 """`standfest bench`: how much the cluster takes, beside what its databases take of the same rows alone."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from standfest.cli.schema import conninfo
 from standfest.cluster.access import app_access
 from standfest.cluster.home import Home
 from standfest.emergency.drills.stage import Grounds
+from standfest.emergency.loops import SHARE_MAX, taken
 from standfest.errors import StandfestError
 from standfest.scaling.bench import file, growth, hot, journal, orders, overload, pgbench
 from standfest.scaling.bench.child import BenchFailed
@@ -40,6 +42,8 @@ BENCHES: Mapping[str, Bench] = {
 """In the order in which they are carried out, between `file` and `growth`: after `reads` no audit runs any more."""
 NAMES = ("file", *BENCHES, "growth")
 MADE_UP_INVOICES = 1_000
+STARVED_S_MAX = 6 * 3600.0
+"""How long the busy loops of --starved run at most, however long the benchmarks take."""
 
 
 class BenchInterrupted(StandfestError):
@@ -53,6 +57,7 @@ class BenchInterrupted(StandfestError):
 Examples:
   standfest bench orders
   standfest bench all --json > results.json
+  standfest bench overload --starved 0.67 --times 5
   standfest bench file --file online_retail.csv.gz
   standfest bench growth --orders 1000000"""
 )
@@ -82,15 +87,38 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help=f"What `file` sends, as `replay` reads it. Default: {MADE_UP_INVOICES:,} made-up invoices.",
 )
+@click.option(
+    "--times",
+    type=click.IntRange(1, 10),
+    default=3,
+    show_default=True,
+    help="How many times as much as is reached `overload` sends.",
+)
+@click.option(
+    "--starved",
+    metavar="SHARE",
+    type=click.FloatRange(0, SHARE_MAX),
+    default=0.0,
+    help="Take this share of the processor, 0 to 0.95, in busy loops while it is measured: as root, or with rtprio.",
+)
 @as_json
 def bench(
-    names: tuple[str, ...], seconds: float, clients: int, rounds: int, many: int, path: Path | None, as_json: bool
+    names: tuple[str, ...],
+    seconds: float,
+    clients: int,
+    rounds: int,
+    many: int,
+    path: Path | None,
+    times: int,
+    starved: float,
+    as_json: bool,
 ) -> None:
     """Measure on a cluster of its own, durable as always: file, pgbench, orders, hot, journal, overload, reads, growth,
     or all.
 
     Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
-    that is missed does not fail the command: exit code 1 means that what was measured is worth nothing.
+    that is missed does not fail the command: exit code 1 means that what was measured is worth nothing, also because
+    the busy loops took another share than they were to (5 points of difference are allowed).
     """
     wanted = [name for name in NAMES if name in names or "all" in names]
     console = Console(stderr=True)
@@ -102,7 +130,7 @@ def bench(
         tell=lambda what: console.print(what, highlight=False, markup=False, soft_wrap=True),
     )
     try:
-        told = asyncio.run(_run(wanted, plan, many, path))
+        told = asyncio.run(_run(wanted, plan, many, path, times, starved))
     except asyncio.CancelledError:
         raise BenchInterrupted("interrupted; the cluster that was measured is gone") from None
     if as_json:
@@ -111,7 +139,7 @@ def bench(
         _show(Console(), told)
 
 
-async def _run(names: list[str], plan: Plan, many: int, path: Path | None) -> Document:
+async def _run(names: list[str], plan: Plan, many: int, path: Path | None, times: int, starved: float) -> Document:
     end_on_sigterm()
     home = Home.default()
     home.create()
@@ -126,11 +154,15 @@ async def _run(names: list[str], plan: Plan, many: int, path: Path | None) -> Do
                 **BENCHES,
                 "file": partial(file.run, replay=partial(_replay, grounds, plan.clients, path)),
                 "growth": partial(growth.growth, many=many),
+                "overload": partial(overload.run, times=times),
             }
-            for name in names:
-                told.append((await benches[name](target, replace(plan, run=f"{plan.run}-{name}"))).document())
+            with taken(starved, STARVED_S_MAX) if starved else contextlib.nullcontext() as loops:
+                for name in names:
+                    told.append((await benches[name](target, replace(plan, run=f"{plan.run}-{name}"))).document())
             parts = await versions(grounds.binaries)
     measured = {"seconds": plan.seconds, "clients": plan.clients, "rounds": plan.rounds}
+    if loops is not None:
+        measured["taken"] = round(loops.share or 0.0, 3)
     return {"measured": measured, "versions": parts, "benches": told}
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
@@ -87,9 +88,12 @@ async def supervisor_answers(cluster: Cluster, node: Node) -> bool:
     return True
 
 
-async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) -> None:
+async def ensure_supervisor(
+    cluster: Cluster, node: Node, binaries: Binaries, within: Sequence[str | Path] = ()
+) -> None:
     """Start the node's supervisord where it does not run; what its dead predecessor left behind is ended first.
 
+    `within`: a program and its arguments that becomes supervisord, once it has changed what is inherited.
     One that runs learns of the programs that the written configuration has beyond those of its start.
     """
     if await supervisor_answers(cluster, node):
@@ -98,7 +102,7 @@ async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) ->
     await end_all_processes(cluster, node)
     home = cluster.node_home(node)
     _raise_open_files()
-    started = await asyncio.to_thread(_run_supervisord, home, binaries)
+    started = await asyncio.to_thread(_run_supervisord, home, binaries, within)
     if started.returncode != 0:
         said = (started.stderr or started.stdout).strip().splitlines()
         complaint = [line for line in said if not line.startswith("For help")]  # of which it has none
@@ -113,10 +117,12 @@ async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) ->
         await asyncio.sleep(_POLL_S)
 
 
-def _run_supervisord(home: NodeHome, binaries: Binaries) -> subprocess.CompletedProcess[str]:
+def _run_supervisord(
+    home: NodeHome, binaries: Binaries, within: Sequence[str | Path]
+) -> subprocess.CompletedProcess[str]:
     """It goes into the background by itself, once it has read its configuration and bound its port."""
     return subprocess.run(
-        [binaries.python, *supervisord_arguments(home)],
+        [*within, binaries.python, *supervisord_arguments(home)],
         cwd=home.run,
         env=_environment(),
         stdin=subprocess.DEVNULL,

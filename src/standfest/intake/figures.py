@@ -12,6 +12,7 @@ from standfest.intake.paths import Path
 from standfest.intake.receipt_log import ReceiptLog
 from standfest.intake.synthetic import Synthetic
 from standfest.intake.upkeep import JournalUpkeep
+from standfest.telemetry import names
 
 
 class IntakeFigures(Collector):
@@ -36,6 +37,11 @@ class IntakeFigures(Collector):
             intake.silence_max_s,
         )
         yield CounterMetricFamily("standfest_intake_turns", "How often the direct path was left", intake.turns)
+        yield CounterMetricFamily(
+            names.INTAKE_BOTH_PATHS.removesuffix("_total"),
+            "Orders that were tried on one path and then sent on the other one too",
+            intake.on_both_paths,
+        )
         yield GaugeMetricFamily(
             "standfest_journal_well_seconds",
             "Time since the journal last accepted a synthetic order",

@@ -105,6 +105,8 @@ class Intake:
         self._deadline_s = deadline_s
         self._limit = ConcurrencyLimit(under_way_max)
         self._under_way: Counter[UUID] = Counter()
+        self.on_both_paths = 0
+        """Orders that were tried on one path and then sent on the other one too."""
         self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, lambda: self._way.silence_max_s, self._place_behind)
         self._direct: Batches[Placed] = Batches(
@@ -235,15 +237,17 @@ class Intake:
             raise
 
     async def _try_paths(self, order: Order, deadline: Deadline, unknown: list[Exception]) -> Placement:
-        if self.path is Path.DIRECT:
+        tried = self.path is Path.DIRECT
+        if tried:
             try:
                 placed = await self._place_directly(order, deadline)
                 if placed is not None:
                     return placed
             except OutcomeUnknown as error:
                 unknown.append(error)
-            except DatabaseUnavailable:
-                pass  # it was not placed
+            except DatabaseUnavailable as error:  # it was not placed
+                tried = not isinstance(error, (Turned, PoolBusy))
+        self.on_both_paths += tried
         try:
             return await self._accept(order, deadline)
         except (EtcdError, JournalFull) as error:
@@ -252,6 +256,7 @@ class Intake:
             if self.path is Path.JOURNAL:
                 raise
         # The journal could not take it, and the database is there again.
+        self.on_both_paths += not tried and bool(unknown)
         placed = await self._place_directly(order, deadline)
         if placed is None:
             raise IntakeUnavailable("others who wait in the journal want the same goods, and it takes no orders now")

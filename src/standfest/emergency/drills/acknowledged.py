@@ -15,6 +15,8 @@ SETTLE_S = 0.5
 """What was decided before a fault may be answered, and written down, so long after it."""
 
 
+KEPT_UP_MIN = 0.75
+"""Submissions that end ÷ that begin in a span: below, they pile up."""
 NO_ANSWER = "none"
 
 
@@ -53,6 +55,24 @@ class Span:
         """Orders acknowledged in the span, by HTTP status."""
         return Counter(line["status"] for line in self._ended() if line["op"] == "ok" and line["kind"] == "place")
 
+    def p99_ms(self) -> float | None:
+        """The 99th percentile of the times from a first submission in the span to its acknowledgement; None where there
+        is none. To be asked when all of them have ended."""
+        invoked: dict[str, float] = {}
+        found = []
+        for line in read_history(self.stage.history.path):
+            if line["op"] == "invoke" and self._covers(line):
+                invoked[line["key"]] = line["t"]
+            elif line["op"] == "ok" and line["kind"] == "place" and line["key"] in invoked:
+                found.append(1000 * (line["t"] - invoked[line["key"]]))
+        return round(sorted(found)[int(0.99 * len(found))], 1) if found else None
+
+    def piles_up(self) -> bool:
+        """Whether clearly fewer submissions ended in the span than began."""
+        lines = read_history(self.stage.history.path)
+        began = sum(1 for line in lines if line["op"] == "invoke" and self._covers(line))
+        return len(self._ended()) < KEPT_UP_MIN * began
+
     def acknowledged(self) -> int:
         """Whatever was acknowledged in the span, orders and cancellations."""
         return sum(line["op"] == "ok" for line in self._ended())
@@ -68,9 +88,8 @@ class Span:
         return sum(line["attempts"] > 1 for line in self._ended())
 
     def _ended(self) -> list[Mapping[str, Any]]:
+        return [line for line in read_history(self.stage.history.path) if line["op"] in ENDED and self._covers(line)]
+
+    def _covers(self, line: Mapping[str, Any]) -> bool:
         until = time.monotonic() if self.ended_at is None else self.ended_at
-        return [
-            line
-            for line in read_history(self.stage.history.path)
-            if line["op"] in ENDED and self.began_at < line["t"] < until
-        ]
+        return bool(self.began_at < line["t"] < until)

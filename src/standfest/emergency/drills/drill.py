@@ -1,6 +1,7 @@
 """What a drill is: a fault that is put in while orders flow, held, proven, undone, and what must hold meanwhile."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,3 +42,6 @@ class Drill:
     """No write comes through for a while, and orders must go by the journal then."""
     failures_allowed: bool = False
     """Submissions may fail: so much is broken that taking orders would be wrong."""
+    ready: "Callable[[Stage, Drill], AbstractAsyncContextManager[Drill]] | None" = None
+    """What has to be there before orders flow, and goes after the last of them: a context manager that is given the
+    drill, and yields it as it is then carried out. None: nothing."""

@@ -49,6 +49,7 @@ class Phase(Enum):
     """Where a drill is."""
 
     WELL = "waiting until the cluster is well"
+    READY = "making ready what the drill needs"
     PREPARE = "preparing catalogue and stock"
     FLOW = "orders flow"
     FAULT = "orders flow on under the fault"
@@ -142,7 +143,11 @@ async def run_drill(grounds: Grounds, guard: Guard, drill: Drill, plan: Plan, te
     with HistoryWriter(plan.history) as history:
         stage = Stage(grounds, guard, history, hold_s)
         try:
-            proof = await _traffic_and_fault(stage, drill, plan, teller)
+            async with contextlib.AsyncExitStack() as stack:
+                if drill.ready is not None:
+                    teller.enter(Phase.READY)
+                    drill = await stack.enter_async_context(drill.ready(stage, drill))
+                proof = await _traffic_and_fault(stage, drill, plan, teller)
         except StandfestError as error:
             errors.append(str(error))
     in_fault = {}

@@ -35,6 +35,8 @@ WRITES_BACK_TIMEOUT_S = 90.0
 CONDITION_TIMEOUT_S = 30.0
 POLL_S = 0.1
 """Between two looks for a condition that is cheap to look at."""
+WELL_TIMEOUT_S = 120.0
+"""How long the cluster may take to be well in the middle of a drill."""
 STATUS_POLL_S = 1.0
 """Between two looks that ask the whole cluster: what is measured shares the machine with them."""
 HOLD_POLL_S = 1.0
@@ -229,6 +231,14 @@ class Stage:
             if time.monotonic() > deadline:
                 raise FaultFailed(f"waited {timeout_s:.0f} s for {what}: {gap}")
             await asyncio.sleep(every_s)
+
+    async def until_well(self) -> None:
+        """Waits until the status has no reason to complain; FaultFailed after the timeout."""
+
+        async def reasons() -> str:
+            return "; ".join((await self.status())["verdict"]["reasons"])
+
+        await self.until("all to be well", reasons, WELL_TIMEOUT_S, every_s=STATUS_POLL_S)
 
     def process_of(self, full_name: str) -> Process | None:
         """The process of a service (NODE/NAME), found without asking anybody: None where it has none."""

@@ -21,7 +21,7 @@ from standfest.emergency.drills.history import HistoryWriter
 from standfest.emergency.drills.traffic.arrivals import poisson
 from standfest.emergency.drills.traffic.generator import SMALL_ORDERS, OrderGenerator, make_products
 from standfest.emergency.drills.traffic.prepare import prepare
-from standfest.emergency.drills.traffic.sender import Mix, OpenLoopSender
+from standfest.emergency.drills.traffic.sender import Mix, Sender
 from standfest.errors import StandfestError
 
 TELL_S = 0.2
@@ -30,6 +30,8 @@ SCARCE_SHARE = 0.1
 CANCEL_SHARE = 0.02
 READ_SHARE = 0.05
 INFLIGHT_MIN = 256
+CLOSED_LOOP = 64
+"""Orders under way where it is measured how many can be: enough for batches on every API process."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Traffic:
     history: str
     run: str
     """Tells this run's orders, keys and products from those of every other run."""
-    rate_per_s: float
+    rate_per_s: float | None
+    """Of an open loop; None: a closed loop, in which each of CLOSED_LOOP orders is followed by another one."""
     deadline_s: float
     """How long one order is repeated before it counts as failed."""
     file: str | None = None
@@ -68,7 +71,7 @@ async def _run(given: Traffic) -> None:
     orders = await _input()
     policy = RetryPolicy(deadline_s=given.deadline_s)
     # While nothing is answered, what arrives until the client's deadline must find room.
-    inflight_max = max(INFLIGHT_MIN, int(given.rate_per_s * given.deadline_s * 1.5))
+    inflight_max = max(INFLIGHT_MIN, int((given.rate_per_s or 0.0) * given.deadline_s * 1.5))
     mix = Mix(cancel_share=CANCEL_SHARE, read_share=READ_SHARE, inflight_max=inflight_max)
     generator = await asyncio.to_thread(_generator, given)
     with HistoryWriter(Path(given.history)) as history:
@@ -77,14 +80,17 @@ async def _run(given: Traffic) -> None:
             _tell({"ready": True})
             if not await orders.readline():
                 return
-            sender = OpenLoopSender(client, generator, history, mix)
+            sender = Sender(client, generator, history, mix)
             await _send(given, sender, orders)
     _tell({"counts": sender.counts})
 
 
-async def _send(given: Traffic, sender: OpenLoopSender, orders: asyncio.StreamReader) -> None:
-    arrivals = poisson(given.rate_per_s, Random(given.run))
-    sending = asyncio.create_task(sender.run(arrivals, client=given.client, rate_per_s=given.rate_per_s))
+async def _send(given: Traffic, sender: Sender, orders: asyncio.StreamReader) -> None:
+    if given.rate_per_s is None:
+        sending = asyncio.create_task(sender.run_closed(CLOSED_LOOP, client=given.client))
+    else:
+        arrivals = poisson(given.rate_per_s, Random(given.run))
+        sending = asyncio.create_task(sender.run(arrivals, client=given.client, rate_per_s=given.rate_per_s))
     stopping = asyncio.create_task(_stop_at_end(orders, sender))
     try:
         while not sending.done():
@@ -95,7 +101,7 @@ async def _send(given: Traffic, sender: OpenLoopSender, orders: asyncio.StreamRe
         stopping.cancel()
 
 
-async def _stop_at_end(orders: asyncio.StreamReader, sender: OpenLoopSender) -> None:
+async def _stop_at_end(orders: asyncio.StreamReader, sender: Sender) -> None:
     while await orders.readline():
         continue
     sender.stop()

@@ -2,20 +2,27 @@
 
 files PID:START SOFT HARD     gives a process back how many files it may have open
 fail-points FILE PID:START    disarms a process whose fail points are in FILE
+cores HOME CORE,CORE          lets all processes of a node run on these cores
 program CONFIG                ends what a drill has started itself with `--config CONFIG`
 """
 
 import contextlib
+import os
 import resource
 import signal
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
-from standfest.cluster.home import write_private
+from standfest.cluster.home import NodeHome, write_private
+from standfest.cluster.processes import everything_of
 from standfest.emergency.drills import processes
 from standfest.emergency.drills.processes import Process, ProcessGone
+
+LISTINGS = 2
+"""What was being started while the others were gone through is found by looking once more."""
 
 
 def give_files_back(process: Process, limits: tuple[int, int]) -> None:
@@ -30,6 +37,18 @@ def disarm(file: Path, process: Process) -> None:
     write_private(file, "")
     with contextlib.suppress(ProcessGone):
         processes.send(process, signal.SIGUSR1)
+
+
+def give_cores(home: NodeHome, cores: Collection[int]) -> None:
+    """Lets every thread of the node's processes run on these cores, and on no others; one that has ended needs nothing.
+
+    What they start runs there as well.
+    """
+    for _ in range(LISTINGS):
+        for process in everything_of(home):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                    os.sched_setaffinity(int(thread.name), cores)
 
 
 def end_program(config: Path) -> None:
@@ -49,6 +68,8 @@ def main() -> None:
             give_files_back(Process.parse(process), (int(soft), int(hard)))
         case ["fail-points", file, process]:
             disarm(Path(file), Process.parse(process))
+        case ["cores", home, cores]:
+            give_cores(NodeHome(Path(home)), [int(core) for core in cores.split(",")])
         case ["program", config]:
             end_program(Path(config))
         case other:

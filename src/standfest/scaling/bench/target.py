@@ -1,6 +1,8 @@
 """The cluster that is measured, as the benchmarks use it."""
 
+import asyncio
 import contextlib
+import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +19,17 @@ from standfest.scaling.bench.child import BenchFailed, output
 from standfest.scaling.bench.load import CONNECT_S, LAST_ANSWERS_S, Load, Sent, sent_from
 from standfest.scaling.bench.reference import Writing
 from standfest.scaling.bench.requests import SKU, product
+from standfest.telemetry.names import INTAKE_BOTH_PATHS
 
 PRODUCTS = 10_000
 STOCK = 999_999_999
 WARM_UP_S = 2.0
 PIECE = 500
+METRICS_TIMEOUT_S = 15.0
+"""On a starved machine, too."""
 _POLICY = RetryPolicy(deadline_s=30.0)
 _ENDS_AFTER_S = 10.0
+_BOTH_PATHS = re.compile(rf"^{INTAKE_BOTH_PATHS} (\S+)$".encode(), re.MULTILINE)
 
 Address = tuple[str, int]
 
@@ -78,6 +84,22 @@ class Target:
                 choosing, {"client": self.writing.client, "tries": 4 * at_most, "at_most": at_most}
             )
             return [order_id for (order_id,) in await cursor.fetchall()]
+
+    async def on_both_paths(self) -> float:
+        """How many orders have cost work on both paths since the API processes began.
+
+        Raises:
+            UnreachableError: one of them does not answer.
+            BenchFailed: one of them does not say.
+        """
+        asking = (
+            self.cluster.asker.ask("GET", f"http://{host}:{port}/metrics", timeout_s=METRICS_TIMEOUT_S)
+            for host, port in self.apis
+        )
+        found = [_BOTH_PATHS.search(answer.body) for answer in await asyncio.gather(*asking)]
+        if None in found:
+            raise BenchFailed(f"an API process has no {INTAKE_BOTH_PATHS} among its metrics")
+        return sum(float(each[1]) for each in found if each)
 
     async def leave_free(self, product: int, pieces: int) -> None:
         """Makes so many pieces of a product free to be sold, as a count of the warehouse would."""

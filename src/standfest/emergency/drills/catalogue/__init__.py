@@ -8,6 +8,8 @@ from standfest.emergency.drills.catalogue import (
     lost_copies,
     nodes,
     processes,
+    processor,
+    slow_disks,
     stores,
     votes,
     waiters,
@@ -28,6 +30,8 @@ _KINDS = (
     waiters,
     drainers,
     way_back,
+    processor,
+    slow_disks,
 )
 
 DRILLS: tuple[Drill, ...] = tuple(

@@ -1,10 +1,12 @@
-"""The open loop: orders leave when the schedule says so, however slowly the ones before them are answered."""
+"""The open loop: orders leave when the schedule says so, however slowly the ones before them are answered. And the
+closed one, which finds out how many can be answered."""
 
 import asyncio
 import hashlib
+import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -38,7 +40,7 @@ class _Placed:
     """Position and quantity of each line."""
 
 
-class OpenLoopSender:
+class Sender:
     """Sends one run and records it. The client must allow as many connections as `mix.inflight_max`."""
 
     def __init__(
@@ -66,15 +68,7 @@ class OpenLoopSender:
         which wants the name of the `client`.
         """
         generator = self._generator
-        self._history.write(
-            "note",
-            what="start",
-            format=FORMAT,
-            seed=generator.seed,
-            run=generator.run,
-            inflight_max=self._mix.inflight_max,
-            **start,
-        )
+        self._begin(start)
         began = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for number, offset_s in enumerate(arrivals):
@@ -94,6 +88,33 @@ class OpenLoopSender:
                 tasks.create_task(self._submit(number, due))
         self._history.write("note", what="end", counts=dict(self.counts))
         return self.counts
+
+    async def run_closed(self, under_way: int, **start: Any) -> Counter[str]:
+        """Keeps so many submissions under way until `stop` is called; otherwise as `run`."""
+        self._begin(start)
+        numbers = itertools.count()
+
+        async def send_on() -> None:
+            while not self._stopped.is_set():
+                self._inflight += 1
+                await self._submit(next(numbers), time.monotonic())
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(under_way):
+                tasks.create_task(send_on())
+        self._history.write("note", what="end", counts=dict(self.counts))
+        return self.counts
+
+    def _begin(self, start: Mapping[str, Any]) -> None:
+        self._history.write(
+            "note",
+            what="start",
+            format=FORMAT,
+            seed=self._generator.seed,
+            run=self._generator.run,
+            inflight_max=self._mix.inflight_max,
+            **start,
+        )
 
     async def _wait_until(self, due: float) -> bool:
         """Waits for the moment, at least one turn of the loop; False where the run was stopped meanwhile."""

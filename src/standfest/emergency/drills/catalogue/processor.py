@@ -1,0 +1,172 @@
+"""Drills that take most of the processor away: by busy loops on all cores, or on the only one that a node has left.
+
+All nodes of a local cluster run on one machine, so nothing can be taken from one of them alone. What a drill can do is
+to keep a node's processes on one core, and take the share of that: the node is left with the rest of one core at most,
+and the others go to where they find a processor.
+
+Half of what remains is offered: how much remains is measured first, in a closed loop under the same loops.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+from standfest.cluster.observe import observe
+from standfest.emergency.drills.acknowledged import Span
+from standfest.emergency.drills.door_figures import answered_5xx
+from standfest.emergency.drills.drill import Drill, Proof
+from standfest.emergency.drills.faults import FaultFailed
+from standfest.emergency.drills.running_traffic import traffic
+from standfest.emergency.drills.stage import WELL_TIMEOUT_S, Stage
+from standfest.emergency.drills.traffic_process import Traffic
+from standfest.emergency.drills.undoing import give_cores
+from standfest.emergency.loops import Taken, taken
+from standfest.redundancy.verdict import decide
+
+P99_S_GOAL = {0.5: 1.0, 0.75: 2.0, 0.9: 4.0}
+"""By the share that is taken."""
+OFFERED = 0.5
+"""Of what remains."""
+BACK_S_GOAL = 10.0
+"""From the end of the loops until all is well."""
+HOLD_S = 30.0
+LOOPS_SPARE_S = 120.0
+"""The loops run no longer than the hold and this."""
+WARM_UP_S, MEASURED_S = 3.0, 12.0
+FIRST_ORDER_TIMEOUT_S = 60.0
+CLIENT_DEADLINE_S = 10.0
+LOOK_S = 10.0
+"""Between two looks at the status under the loops: each is work of its own."""
+
+Where = Callable[[Stage], Awaitable[str | None]]
+"""The node whose processes are starved, None: all of the machine."""
+
+
+async def _everywhere(_: Stage) -> None:
+    return None
+
+
+async def _primary(stage: Stage) -> str:
+    _, target = await stage.primary()
+    return target.node
+
+
+@contextlib.contextmanager
+def _starved(stage: Stage, share: float, node: str | None) -> Iterator[Taken]:
+    """Takes the share of all cores; of a node's one core, on which its processes are kept, where a node is named."""
+    cores = sorted(os.sched_getaffinity(0))
+    with contextlib.ExitStack() as stack:
+        if node is not None:
+            home, core = stage.cluster.node_home(stage.cluster.topology.node(node)), cores[-1:]
+            everywhere = ",".join(map(str, cores))
+            stack.enter_context(stage.undone(partial(give_cores, home, cores), "cores", str(home.root), everywhere))
+            give_cores(home, core)
+            cores = core
+        yield stack.enter_context(taken(share, stage.hold_s + LOOPS_SPARE_S, cores))
+
+
+@contextlib.asynccontextmanager
+async def _offering_half(stage: Stage, drill: Drill, share: float, where: Where) -> AsyncIterator[Drill]:
+    """The drill at half the rate that the cluster reaches under the loops."""
+    grounds = stage.grounds
+    given = Traffic(
+        doors=list(grounds.doors),
+        client=grounds.client,
+        key=grounds.key,
+        history=str(stage.history.path.with_suffix(".most.jsonl")),
+        run=f"most-{secrets.token_hex(4)}",
+        rate_per_s=None,
+        deadline_s=CLIENT_DEADLINE_S,
+    )
+    node = await where(stage)
+    async with traffic(given) as running:
+        with _starved(stage, share, node):
+            running.go()
+            await running.first_acknowledged(FIRST_ORDER_TIMEOUT_S)
+            await asyncio.sleep(WARM_UP_S)
+            before, began = running.counts["ok"], time.monotonic()
+            await asyncio.sleep(MEASURED_S)
+            most = (running.counts["ok"] - before) / (time.monotonic() - began)
+        await running.finish()
+    ended = time.monotonic()
+    if not most:
+        raise FaultFailed(f"with {share:.0%} of the processor taken no order was acknowledged in {MEASURED_S:.0f} s")
+    await stage.until("the orders of the measurement to be drained", partial(_undrained, stage, ended), WELL_TIMEOUT_S)
+    stage.also["most_per_s"] = round(most, 1)
+    yield replace(drill, rate_per_s=OFFERED * most)
+
+
+async def _undrained(stage: Stage, ended: float) -> str:
+    """What is not well, or of what was accepted until `ended` (monotonic) is not in the database, as a reason."""
+    seen = await observe(stage.cluster)
+    if reasons := decide(seen).reasons:
+        return "; ".join(reasons)
+    age_s = None if seen.entries is None else seen.entries.backlog.oldest_age_s
+    return "" if age_s is not None and age_s < time.monotonic() - ended else "orders wait in the journal"
+
+
+async def _processor_short(stage: Stage, share: float, where: Where) -> Proof:
+    """Loops take the share while the fault is held."""
+    node = await where(stage)
+    answered = await answered_5xx(stage)
+    ups: list[bool] = []
+
+    async def look() -> str:
+        ups.append((await stage.status())["verdict"]["up"])
+        return ""
+
+    with _starved(stage, share, node) as loops:
+        stage.begin(f"{share:.0%} of the processor is taken", cores=loops.cores, node=node)
+        span = Span(stage)
+        await stage.hold(look, every_s=LOOK_S)
+        span.end()
+    ended = time.monotonic()
+    await stage.until_well()
+    back_s = time.monotonic() - ended
+    p99_ms = span.p99_ms()
+    stage.rules["status says up"] = all(ups)
+    stage.rules["no 5xx from the doors"] = await answered_5xx(stage) == answered
+    stage.rules["orders do not pile up"] = not span.piles_up()
+    stage.also |= {
+        "p99_ms": p99_ms,
+        f"p99 within {P99_S_GOAL[share]:.0f} s": p99_ms is not None and p99_ms <= 1000 * P99_S_GOAL[share],
+        "back_s": round(back_s, 1),
+        f"back within {BACK_S_GOAL:.0f} s": back_s <= BACK_S_GOAL,
+    }
+    return {
+        "wanted": share,
+        "taken": round(loops.share or 0.0, 3),
+        "cores": loops.cores,
+        "node": node,
+        "looks": len(ups),
+    }
+
+
+def _drill(name: str, summary: str, share: float, where: Where = _everywhere) -> Drill:
+    return Drill(
+        (51,),
+        name,
+        summary,
+        partial(_processor_short, share=share, where=where),
+        hold_s=HOLD_S,
+        ready=partial(_offering_half, share=share, where=where),
+    )
+
+
+DRILLS = (
+    *(
+        _drill(f"processor-short-{100 * share:.0f}", f"{share:.0%} of the processor is taken.", share)
+        for share in P99_S_GOAL
+    ),
+    _drill(
+        "processor-short-at-the-primary",
+        "The primary's node has one core, of which 90% is taken.",
+        0.9,
+        _primary,
+    ),
+)

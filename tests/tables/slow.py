@@ -1,0 +1,184 @@
+"""The table "It slows down and does not collapse, on a machine that is short of processor or of disk"."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from standfest.emergency.drills.catalogue.processor import BACK_S_GOAL, P99_S_GOAL
+from standfest.emergency.loops import taken
+from tests.support.cluster import start_cluster
+from tests.tables.measuring import drills, of_drills, paired, pgbench, ratio, run_drills, standfest, timed
+from tests.tables.table import Measured, Plan, Row, Table
+
+BEFORE = "1b3a525"
+"""The last commit before."""
+STARVED = "0.67"
+"""A third remains."""
+HALF, MOST = 0.5, 0.75
+LOOPS_S_MAX = 4 * 3600.0
+COMMAND_TIMEOUT_S = 900.0
+RATE_AT_HALF = "40"
+"""Orders a second in drills on half a machine."""
+STARVING = "processor-short"
+"""Begins the names of drills that take the processor away themselves."""
+SPEED, P99 = "straight, orders/s", "half the rate, p99 ms"
+
+
+def processor_short(share: float) -> Callable[[Plan], Measured]:
+    """That share of the processor taken, half of what remains offered."""
+
+    def measure(plan: Plan) -> Measured:
+        reference = pgbench()
+        told = run_drills(plan, [f"{STARVING}-{100 * share:.0f}"] * plan.runs, side_by_side=1)
+        counted = of_drills(told)
+        parts, held = [counted.figure], counted.violations == 0
+        for name, goal_s, to_s in (("p99_ms", P99_S_GOAL[share], 1e-3), ("back_s", BACK_S_GOAL, 1.0)):
+            found = [to_s * each["also"][name] for each in told if each.get("also", {}).get(name) is not None]
+            figure, quick = timed(name.partition("_")[0], max(found, default=float("inf")), goal_s, reference)
+            parts.append(figure)
+            held &= quick
+        rates = [f"{each.get('rate_per_s', 0):.0f}" for each in told]
+        parts.append(f"offered {', '.join(rates)} orders/s")
+        return Measured("; ".join(parts), held, len(told), counted.violations, reference)
+
+    return measure
+
+
+def overload(*options: str) -> Callable[[Plan], Measured]:
+    """More orders than the cluster takes: counts and ratios decide, and times where the whole machine is there."""
+
+    def measure(plan: Plan) -> Measured:
+        reference = pgbench()
+        seconds, rounds = ("4", 1) if plan.short else ("10", plan.runs)
+        command = ("bench", "overload", "--seconds", seconds, "--rounds", str(rounds), *options)
+        with tempfile.TemporaryDirectory(prefix="standfest-table-") as home:
+            told = standfest(Path(home), *command)
+        [bench] = told["benches"]
+        parts, held, violations = [], True, 0
+        for each in bench["figures"]:
+            figure, reached, wrong = judged(each, reference, starved=bool(options))
+            parts.append(figure)
+            held &= reached
+            violations += wrong
+        for name in ("most, orders/s", "wanted, orders/s", "sent, orders/s"):
+            parts.append(f"{name.replace(', orders/s', '')} {bench['rates'][name]['median']:.0f}/s")
+        if "taken" in told["measured"]:
+            parts.append(f"taken {told['measured']['taken']:.0%}")
+        return Measured("; ".join(parts), held, rounds, violations, reference)
+
+    return measure
+
+
+def judged(figure: Mapping[str, Any], reference: float, *, starved: bool) -> tuple[str, bool, int]:
+    """A figure for people, whether it holds, and how much is in it that must not be at any speed."""
+    what, value = figure["what"], figure["median"]
+    if figure["unit"] == "ms":
+        limit_s = float(figure["goal"].split()[1]) / 1000
+        told, quick = timed(what, value / 1000, limit_s, reference)
+        return told, quick or starved, 0
+    wrong = int(figure["max"]) if figure["goal"] == "≤ 0" else 0
+    if what.startswith("share of reads"):
+        wrong = int(not figure["reached"])
+    return f"{what} {value:.3g}", figure["reached"], wrong
+
+
+def disk_slow(plan: Plan) -> Measured:
+    """Flushes twenty times as long, in three places."""
+    places = ["disk-slow-everywhere"] if plan.short else [f"disk-slow-{each}" for each in PLACES]
+    told = run_drills(plan, places * plan.runs, side_by_side=1)
+    counted = of_drills(told)
+    parts = [counted.figure]
+    for each in told:
+        proof = each.get("proof") or {}
+        flushes = f"{proof.get('flush_ms_before')} -> {proof.get('flush_ms_under')} ms"
+        parts.append(f"{each['name']}: flush {flushes}, p99 {each.get('also', {}).get('p99_ms')} ms")
+    return Measured("; ".join(parts), counted.violations == 0, plan.runs, counted.violations)
+
+
+PLACES = ("at-a-standby", "at-the-primary", "everywhere")
+
+
+def drills_at_half(plan: Plan) -> Measured:
+    """Every drill with half of the processor taken beside it, but for those that take it themselves."""
+    names = ["primary-crash", "api-frozen"]
+    if not plan.short:
+        with tempfile.TemporaryDirectory(prefix="standfest-table-") as home:
+            names = [each["name"] for each in standfest(Path(home), "drill", "list")]
+    chosen = [name for name in names if not name.startswith(STARVING)]
+    with taken(HALF, LOOPS_S_MAX) as loops:
+        counted = of_drills(run_drills(plan, chosen * plan.runs, "--rate", RATE_AT_HALF, side_by_side=1))
+    figure = f"{counted.figure}; taken {loops.share:.0%}"
+    return Measured(figure, counted.holds, plan.runs, counted.violations)
+
+
+def supervisors_die(plan: Plan) -> Measured:
+    """`up` after all supervisors were killed, under load."""
+    return drills(plan, ["supervisors-die"] * plan.runs)
+
+
+def up_and_down(plan: Plan) -> Measured:
+    """`up`, `status` and `down` while most of the processor is taken."""
+    parts, wrong = [], []
+    with start_cluster() as cluster:
+        cluster.succeed("down")
+        with taken(MOST, LOOPS_S_MAX) as loops:
+            for _ in range(plan.runs):
+                for command, codes in (("up", (0, 1)), ("status", (0, 1)), ("down", (0,))):
+                    began = time.monotonic()
+                    done = cluster.run(command, timeout_s=COMMAND_TIMEOUT_S)
+                    parts.append(f"{command} {time.monotonic() - began:.1f} s")
+                    if done.returncode not in codes:
+                        said = (done.stderr or done.stdout).strip()[-200:]
+                        wrong.append(f"{command} ended with {done.returncode}: {said}")
+                    plan.tell(parts[-1])
+                if left := cluster.processes():
+                    wrong.append(f"down left {len(left)} processes")
+    parts.append(f"taken {loops.share:.0%}")
+    return Measured("; ".join([*parts, *wrong]), not wrong, plan.runs, len(wrong))
+
+
+def speed(plan: Plan) -> Measured:
+    """Orders a second, and the percentile of their times at half that rate, beside the commit before."""
+    pairs, reference = paired(plan, os.environ.get("STANDFEST_BEFORE", BEFORE), SPEED, P99)
+    per_s = ratio([own[SPEED] / old[SPEED] for own, old in pairs], 0.97, reference)
+    p99 = ratio([own[P99] / old[P99] for own, old in pairs], 1.1, reference, at_most=True)
+    undecided = None in (per_s.holds, p99.holds)
+    holds = None if undecided else bool(per_s.holds and p99.holds)
+    return Measured(f"orders/s {per_s.figure}; p99 {p99.figure}", holds, len(pairs), 0, reference)
+
+
+def _short(share: float) -> Row:
+    name = f"{STARVING}-{100 * share:.0f}"
+    what = f"{share:.0%} of the processor taken, half of what remains offered"
+    goal = f"0 lost, doubled, altered, failed; p99 ≤ {P99_S_GOAL[share]:g} s; back ≤ {BACK_S_GOAL:g} s after"
+    return Row(name, what, goal, 3, 1 if share == 0.75 else 0, processor_short(share))
+
+
+_OVERLOAD = "≥ 0.9 of the most, 0 answered otherwise, all reads answered, ≤ 2 % on both paths"
+TABLE = Table(
+    "slow",
+    (
+        *map(_short, P99_S_GOAL),
+        Row("overload", "3 times what is reached", f"{_OVERLOAD}, p99 of 429 ≤ 50 ms", 3, 0, overload()),
+        Row("overload-starved", "and 67 % taken", _OVERLOAD, 3, 1, overload("--starved", STARVED)),
+        Row(
+            "disk-slow", "flush x 20: a standby, the primary, all", "0 lost, doubled, altered, failed", 3, 1, disk_slow
+        ),
+        Row(
+            "drills-at-half",
+            "all, half of the processor taken",
+            "0 lost, doubled, altered, failed",
+            1,
+            0,
+            drills_at_half,
+        ),
+        Row("supervisors-die", "up after all supervisors were killed", "0 failed", 10, 0, supervisors_die),
+        Row("up-and-down", "up, status, down, 75 % taken", "all end well, no process left", 3, 1, up_and_down),
+        Row("speed", "orders/s and p99 ÷ before", "≥ 0.97, ≤ 1.1", 7, 0, speed),
+    ),
+)
