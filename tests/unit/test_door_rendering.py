@@ -32,12 +32,12 @@ def door(topology: Topology = LOCAL) -> str:
 
 
 def test_only_what_may_be_repeated_is_sent_twice() -> None:
-    """Reads and requests with an Idempotency-Key go to the back end that sends again what broke; all else goes
+    """Reads and what is posted with an Idempotency-Key go to the back end that sends again what broke; all else goes
     elsewhere only where nothing was sent, which no kept connection can tell."""
     lines = [line.strip() for line in door().splitlines()]
     intake, repeatable, once = (lines.index(f"backend {name}") for name in ("intake", "repeatable", "once"))
     assert "use_backend intake if order has_key !only_reads" in lines
-    assert "use_backend repeatable if only_reads or has_key" in lines
+    assert "use_backend repeatable if only_reads or has_key { method POST }" in lines
     assert "default_backend once" in lines
     for backend in (lines[intake:repeatable], lines[repeatable:once]):
         assert "retry-on conn-failure empty-response junk-response" in backend

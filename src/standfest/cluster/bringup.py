@@ -1,4 +1,8 @@
-"""Bring the cluster up: part after part, each waited for, until an order would be accepted."""
+"""Bring the cluster up: part after part, each waited for, until an order would be accepted.
+
+What is done on all nodes at once takes nothing away. What runs on without a supervisor is left alone until all that
+does not run has been started, and is then taken over one by one.
+"""
 
 import asyncio
 import contextlib
@@ -20,6 +24,7 @@ from standfest.cluster.membership import allow_new, startable
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor, start_program
+from standfest.cluster.takeover import take_over, unsupervised
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError, Progress, until
 from standfest.errors import StandfestError
@@ -52,6 +57,8 @@ class Plan:
 async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     """Start all that is not held, but no node that is empty beside others. A step whose end is reached does nothing.
 
+    Orders that are taken are taken all the time.
+
     Raises:
         TooMuchHeldError: nothing was changed.
         EmptyNodeError: nothing was changed; what holds members has no quorum without empty nodes.
@@ -67,21 +74,26 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     await asyncio.gather(*(ensure_supervisor(cluster, node, plan.binaries) for node in nodes))
     progress.done("supervision on every node")
     await start_programs(cluster, nodes, (Kind.ETCD, Kind.JOURNAL))
-    await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd)
+    await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd, Kind.ETCD)
     await start_programs(cluster, nodes, (Kind.PATRONI,))
-    await _until_seen(cluster, plan, progress, "a primary database and a standby that it waits for", _missing_database)
+    protected = "a primary database and a standby that it waits for"
+    await _until_seen(cluster, plan, progress, protected, _missing_database, Kind.PATRONI, Kind.POSTGRES)
     await _share_settings(cluster, nodes, plan.dynamic_settings)
     progress.doing("database, roles and schema")
     await asyncio.to_thread(set_up_database, cluster)
     await asyncio.to_thread(plan.prepare_database, owner_access(cluster.topology, cluster.secrets))
     progress.done("database, roles and schema")
     with contextlib.suppress(NotReadyError):  # orders are taken without it, and the verdict says that it is missing
-        journal = _look(cluster, _missing_journal)
+        journal = _look(cluster, _missing_journal, Kind.JOURNAL)
         await until("the journal's quorum", journal, min(_REST_S, plan.timeout_s), progress)
     await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.AUDIT, Kind.DOOR))
-    await _until_seen(cluster, plan, progress, "doors that would accept an order", _missing_order_plane)
+    await _until_seen(
+        cluster, plan, progress, "doors that would accept an order", _missing_order_plane, Kind.API, Kind.DOOR
+    )
+    if await take_over(cluster, nodes, plan.timeout_s, progress):
+        await start_programs(cluster, nodes, tuple(Kind))  # what ran at first and died before it had a supervisor
     with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
-        rest = _look(cluster, _missing_services)
+        rest = _look(cluster, _missing_services, *Kind)
         await until("every service that is not held", rest, min(_REST_S, plan.timeout_s), progress)
 
 
@@ -95,13 +107,16 @@ def write_configuration(cluster: Cluster, node: Node, files: Mapping[Path, str])
 
 
 async def start_programs(cluster: Cluster, nodes: Sequence[Node], kinds: Sequence[Kind]) -> None:
-    """Start the programs of these kinds that are not held; those that run already are left alone."""
+    """Start the programs of these kinds that are not held; those that run, supervised or not, are left alone."""
     await asyncio.gather(
         *(
             start_program(cluster, node, service.program)
             for node in nodes
+            for orphans in (unsupervised(cluster, node),)
             for service in programs_of(cluster.topology, node)
-            if service.kind in kinds and not is_held(cluster.node_home(node), service.program)
+            if service.kind in kinds
+            and not is_held(cluster.node_home(node), service.program)
+            and not orphans[service.program]
         )
     )
 
@@ -118,14 +133,14 @@ def _refuse_too_much_held(cluster: Cluster, nodes: Sequence[Node]) -> None:
 
 
 async def _until_seen(
-    cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str]
+    cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str], *kinds: Kind
 ) -> None:
-    await until(what, _look(cluster, missing), plan.timeout_s, progress)
+    await until(what, _look(cluster, missing, *kinds), plan.timeout_s, progress)
 
 
-def _look(cluster: Cluster, missing: Callable[[Observation], str]) -> Callable[[], Awaitable[str]]:
+def _look(cluster: Cluster, missing: Callable[[Observation], str], *kinds: Kind) -> Callable[[], Awaitable[str]]:
     async def look() -> str:
-        return missing(await observe(cluster))
+        return missing(await observe(cluster, kinds))
 
     return look
 

@@ -1,7 +1,8 @@
 """Take the cluster down, leaving no process; hold and release nodes and services on purpose."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from standfest.cluster.binaries import Binaries
@@ -12,17 +13,19 @@ from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.cluster.membership import STORES, EmptyNodeError, refuse_empty
 from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
+from standfest.cluster.processes import everything_of, send, stopped
 from standfest.cluster.supervision import (
     crash_node,
     crash_program,
     ensure_supervisor,
     programs,
+    programs_in_time,
     shut_down,
     start_program,
     stop_program,
-    supervisor_answers,
     tell_to_stop,
 )
+from standfest.cluster.takeover import take_over
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
 from standfest.errors import StandfestError
@@ -42,9 +45,15 @@ class UnsupportedServiceError(StandfestError):
 
 
 async def take_down(cluster: Cluster, progress: Progress) -> None:
-    """Stop everything in good order: doors first, then the databases, both etcds last."""
+    """Stop everything in good order: doors first, then the databases, both etcds last.
+
+    What does not stop in good order is ended with its node's supervisor. ProcessesLeftError where even that fails, once
+    all else has ended.
+    """
     nodes = cluster.topology.nodes
-    seen = await observe(cluster)
+    for node in nodes:  # what stands still would not hear that it shall end
+        send(stopped(everything_of(cluster.node_home(node))), signal.SIGCONT)
+    seen = await observe(cluster, (Kind.PATRONI, Kind.POSTGRES))
     primaries = {node.name for node in seen.nodes for service in node.services if service.role is Role.PRIMARY}
     await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes, workers and audits")
     # A standby's Patroni that was told to stop takes over no more, and takes seconds to go: the primary goes meanwhile,
@@ -55,8 +64,9 @@ async def take_down(cluster: Cluster, progress: Progress) -> None:
     progress.doing("stopping etcd and supervision")
     # Nobody uses them any more, and what they acknowledged is on the disks; asked, a leader would look for seconds for
     # another one to lead members that are stopping as well.
-    await asyncio.gather(*(crash_program(cluster, node, program) for node in nodes for program in _ETCDS))
-    await asyncio.gather(*(shut_down(cluster, node, []) for node in nodes))
+    await _to_the_end(crash_program(cluster, node, program) for node in nodes for program in _ETCDS)
+    for error in await _to_the_end(shut_down(cluster, node, []) for node in nodes):
+        raise error
     progress.done("stopping etcd and supervision")
 
 
@@ -64,15 +74,22 @@ async def _stop_kinds(
     cluster: Cluster, kinds: tuple[Kind, ...], nodes: tuple[Node, ...], progress: Progress, what: str
 ) -> None:
     progress.doing(f"stopping {what}")
-    await asyncio.gather(
-        *(
-            stop_program(cluster, node, service.program)
-            for node in nodes
-            for service in programs_of(cluster.topology, node)
-            if service.kind in kinds
-        )
+    await _to_the_end(
+        stop_program(cluster, node, service.program)
+        for node in nodes
+        for service in programs_of(cluster.topology, node)
+        if service.kind in kinds
     )
     progress.done(f"stopping {what}")
+
+
+async def _to_the_end(acts: Iterable[Awaitable[None]]) -> list[StandfestError]:
+    """Carry all of them out, whatever becomes of the others; what went wrong."""
+    ended = await asyncio.gather(*acts, return_exceptions=True)
+    for each in ended:
+        if isinstance(each, BaseException) and not isinstance(each, StandfestError):
+            raise each
+    return [each for each in ended if isinstance(each, StandfestError)]
 
 
 async def hold_node(cluster: Cluster, node: Node, *, crash: bool, progress: Progress) -> None:
@@ -111,6 +128,7 @@ async def release_node(
             await _start(cluster, node, files, binaries, [kind for kind in Kind if kind not in lost])
         raise
     await _start(cluster, node, files, binaries, tuple(Kind))
+    await take_over(cluster, [node], timeout_s, progress)
 
     async def missing() -> str:
         seen = next(each for each in (await observe(cluster)).nodes if each.name == node.name)
@@ -135,7 +153,7 @@ async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progr
     """Hold a service down until it is started again; PostgreSQL and its Patroni only go together."""
     refuse_supervisor(service)
     node = cluster.topology.node(service.node)
-    await supervisor_answers(cluster, node)  # alive and silent it would start again what others stop
+    await programs_in_time(cluster, node)  # alive and silent it would start again what others stop
     hold(cluster.node_home(node), service.program)
     progress.doing(f"stopping {service.full_name}")
     if crash:
@@ -172,7 +190,7 @@ async def until_running(cluster: Cluster, service: Service, timeout_s: float, pr
 
     async def missing() -> str:
         nonlocal seen
-        seen = await observe(cluster)
+        seen = await observe(cluster, (service.kind,))
         found = seen_service(service, seen)
         alone = found.state is State.UNRESPONSIVE and _quorum_is_held(service.kind, seen)
         if (found.state is State.RUNNING and (found.ready or service.kind is not Kind.API)) or alone:
