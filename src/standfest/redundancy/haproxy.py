@@ -13,7 +13,7 @@ from standfest.cluster.inventory import Kind, services_of
 from standfest.cluster.topology import Door
 from standfest.redundancy.site import Site
 
-CHECK_INTERVAL_MS = 250
+CHECK_INTERVAL_MS = 200
 CHECK_TIMEOUT_MS = 250
 CHECK_AGAIN_MS = 100
 """Pause between the checks by which a process is found late, or in time again."""

@@ -23,7 +23,7 @@ TICKS_KEPT = 6
 """A connection that waited to be taken is read from a few turns of the loop later, its request begun one later."""
 
 _BUCKET_S, _BUCKET_SAMPLES = 1.0, 4
-"""A quickest request is forgotten after one to two such spans, each with a few requests: a door asks four times a
+"""A quickest request is forgotten after one to two such spans, each with a few requests: a door asks five times a
 second whether the process is ready, so a door's clock that was set back makes its requests look old for two seconds."""
 _MACHINES_MAX = 64
 _SCOPE = "standfest.times"
