@@ -1,8 +1,8 @@
 """How long commits take at present on this machine, and what waits follow from it. Pure.
 
 A commit time is measured from when a batch is sent until it is durable on a named standby. The slowest of the last
-seconds says for how long a database that is only slow may be silent; the quickest says what a commit costs where
-nothing stands before it. An attempt that was given up says nothing of how long it would have taken (Karn's rule,
+seconds says for how long a database that is only slow may be silent; their mean says how late an order may be that goes
+in company. An attempt that was given up says nothing of how long it would have taken (Karn's rule,
 RFC 6298, section 3): the probes of the way back do, which wait longer each time.
 """
 
@@ -13,7 +13,9 @@ ATTEMPT_MIN_S, ATTEMPT_MAX_S = 1.0, 2.5
 """And after so long whatever else is committed."""
 _SILENCE_COMMITS, _ATTEMPT_COMMITS = 2.0, 3.0  # times the slowest commit
 _SPAN_S = 10.0
-"""A commit is remembered for one to two such spans."""
+"""The slowest commit is remembered for one to two such spans."""
+_OF_THE_NEWEST = 0.1
+"""A commit's share in the mean, which forgets the others by and by."""
 
 
 class CommitTimes:
@@ -21,21 +23,16 @@ class CommitTimes:
 
     def __init__(self, now: float) -> None:
         self._began = now
-        self._quickest: list[float | None] = [None, None]
-        """Of the span before, and of this one."""
         self._slowest = [0.0, 0.0]
+        """Of the span before, and of this one."""
+        self.mean_s = 0.0
+        """Of the last commits; 0 where there was none yet."""
 
     def note(self, seconds: float, now: float) -> None:
         """A commit took so long."""
         self._turn(now)
-        quickest = self._quickest[1]
-        self._quickest[1] = seconds if quickest is None else min(quickest, seconds)
         self._slowest[1] = max(self._slowest[1], seconds)
-
-    def quickest_s(self, now: float) -> float:
-        """The quickest of the last seconds; 0 where there was none."""
-        self._turn(now)
-        return min((each for each in self._quickest if each is not None), default=0.0)
+        self.mean_s += _OF_THE_NEWEST * (seconds - self.mean_s) if self.mean_s else seconds
 
     def silence_max_s(self, now: float) -> float:
         """For how long the database may be silent before it counts as away."""
@@ -51,5 +48,4 @@ class CommitTimes:
         spans = int((now - self._began) / _SPAN_S)
         if spans:
             self._began += spans * _SPAN_S
-            self._quickest = [self._quickest[1] if spans == 1 else None, None]
             self._slowest = [self._slowest[1] if spans == 1 else 0.0, 0.0]

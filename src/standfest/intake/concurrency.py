@@ -4,17 +4,18 @@ An order's delay is the time from when the process takes it up until it is answe
 under way are the rate times the delay. What is taken beyond that only makes all of them late. The limit falls in
 proportion while every order of a whole second was later than wanted, and grows a little with each that is in time
 while the limit is what holds others back: additive growth and multiplicative decrease, as TCP's congestion avoidance
-(RFC 5681) and the AIMD limit of Netflix's concurrency-limits. Late is what the machine makes it: four times what a
-commit alone takes at present, and never less than DELAY_MIN_S.
+(RFC 5681) and the AIMD limit of Netflix's concurrency-limits. Late is what the machine makes it: three times what a
+commit takes at present, so that those in the air and one full batch before an order make it late by no means, and never
+less than DELAY_MIN_S.
 
 Where the measure is wrong, the limit stays between its bounds: LIMIT_MIN orders go on whatever is measured, and no
 more than `most` are held.
 """
 
-LIMIT_MIN = 8
-DELAY_MIN_S, DELAY_MAX_S = 0.3, 1.5
+LIMIT_MIN = 16
+DELAY_MIN_S, DELAY_MAX_S = 0.5, 2.0
 """Orders are wanted to be answered within so long, at least and at most."""
-_DELAY_COMMITS = 4.0
+_DELAY_COMMITS = 3.0
 _LATE_S = 1.0
 """All orders have to be late for so long before the limit falls: after an outage those are late that waited for its
 end, and no others."""
@@ -43,7 +44,7 @@ class ConcurrencyLimit:
         Args:
             delay_s: it took so long.
             under_way: orders that were under way then, itself included.
-            commit_s: what a commit alone takes at present.
+            commit_s: what a commit takes at present, on an average.
             now: when.
         """
         wanted_s = wanted_delay_s(commit_s)
@@ -62,5 +63,5 @@ class ConcurrencyLimit:
 
 
 def wanted_delay_s(commit_s: float) -> float:
-    """Within how long orders are wanted to be answered where a commit alone takes so long."""
+    """Within how long orders are wanted to be answered where a commit takes so long."""
     return min(max(_DELAY_COMMITS * commit_s, DELAY_MIN_S), DELAY_MAX_S)

@@ -88,8 +88,8 @@ class DirectPath:
 
     @property
     def commit_s(self) -> float:
-        """What a commit alone takes at present."""
-        return self._commits.quickest_s(time.monotonic())
+        """What a commit takes at present, on an average."""
+        return self._commits.mean_s
 
     def committed(self, began: float) -> None:
         """Notes that what was sent at `began` (monotonic seconds) is durable."""

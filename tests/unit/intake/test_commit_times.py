@@ -11,7 +11,7 @@ def test_without_commits_the_waits_are_the_shortest() -> None:
     """A process that has committed nothing yet waits as on a quick machine."""
     times = CommitTimes(0)
     assert (times.silence_max_s(0), times.attempt_max_s(0)) == (SILENCE_MIN_S, ATTEMPT_MIN_S)
-    assert times.quickest_s(0) == 0
+    assert times.mean_s == 0
 
 
 def test_a_slow_commit_makes_the_waits_longer_for_a_while() -> None:
@@ -25,14 +25,16 @@ def test_a_slow_commit_makes_the_waits_longer_for_a_while() -> None:
     assert times.silence_max_s(20.1) == SILENCE_MIN_S
 
 
-def test_the_quickest_commit_is_forgotten() -> None:
-    """What a commit costs alone is the quickest of the last 10 to 20 s."""
+def test_the_mean_follows_what_commits_take() -> None:
+    """A single slow commit moves it little, lasting slowness wholly."""
     times = CommitTimes(0)
-    times.note(0.01, 1)
-    times.note(0.3, 12)
-    assert times.quickest_s(13) == 0.01
-    assert times.quickest_s(21) == 0.3
-    assert times.quickest_s(45) == 0
+    for _ in range(100):
+        times.note(0.05, 1)
+    times.note(1.0, 1)
+    assert times.mean_s < 0.2
+    for _ in range(100):
+        times.note(1.0, 2)
+    assert times.mean_s == pytest.approx(1.0, rel=0.01)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 100))))
