@@ -33,7 +33,7 @@ from standfest.intake.errors import (
     KeyReused,
     Overloaded,
 )
-from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
+from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken, Unclear
 from standfest.intake.locks import HELD, Held, Placed, StockLocks
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
@@ -125,7 +125,7 @@ class Intake:
             flights_max=1,
             spacing_s=HELD_SPACING_S,
         )
-        self._accepting: Batches[Accepted | KeyReused] = Batches(
+        self._accepting: Batches[Accepted | KeyReused | Unclear] = Batches(
             self._fly_journal,
             everybodys=lambda error: isinstance(error, (EtcdUnavailable, EtcdOutcomeUnknown, JournalFull)),
             weigh=entry_bytes,
@@ -198,7 +198,8 @@ class Intake:
         """Puts an order into the journal, whatever the path is.
 
         Raises:
-            JournalFull, EtcdError, IntakeOutcomeUnknown, Overloaded: it may not be there.
+            JournalFull, EtcdError, EntryTooNew, EntryBroken, JournalBroken, IntakeOutcomeUnknown, Overloaded: it may
+                not be there.
         """
         await self._accept(order, Deadline.after(deadline_s))
 
@@ -307,6 +308,8 @@ class Intake:
         reach("journal.created")
         if isinstance(accepted, KeyReused):
             return await self._reused_in_the_journal(order, accepted, deadline)
+        if not isinstance(accepted, Accepted):
+            raise accepted
         held = accepted.order
         return Placement(held, accepted.repeated, "accepted", held.content_hash)
 
@@ -384,7 +387,7 @@ class Intake:
                 self._way.leave(error)
             raise
 
-    async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused]:
+    async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused | Unclear]:
         return await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))
 
 
