@@ -104,6 +104,7 @@ class Intake:
         self._deadline_s = deadline_s
         self._under_way_max = under_way_max
         self._under_way: Counter[UUID] = Counter()
+        self._placing: dict[object, Order] = {}
         self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, DIRECT_SILENCE_S, self._place_behind)
         self._direct: Batches[Placed] = Batches(
@@ -153,7 +154,7 @@ class Intake:
     @property
     def under_way(self) -> int:
         """Orders that are not answered yet."""
-        return self._under_way.total()
+        return len(self._placing)
 
     def require_room(self, client_id: UUID) -> None:
         """Says that there is room for one more order of this client, before it costs anything.
@@ -180,15 +181,29 @@ class Intake:
         """
         self.require_room(order.client_id)
         self._under_way[order.client_id] += 1
+        caller = object()
+        self._placing[caller] = order
         try:
             deadline = Deadline.after(self._deadline_s)
             if latest is not None and latest.remaining_s < self._deadline_s:
                 deadline = latest
             return await self._place(order, deadline)
         finally:
+            del self._placing[caller]
             self._under_way[order.client_id] -= 1
             if not self._under_way[order.client_id]:
                 del self._under_way[order.client_id]
+
+    def order_under_way(self, order_id: UUID) -> Order | None:
+        """The order of this id that is being placed here, as it was agreed; None where there is none.
+
+        Also one whose caller has gone: what may become of it is not in database and journal yet.
+        """
+        for order in self._placing.values():
+            if order.order_id == order_id:
+                return order
+        ways = (self._direct.order(order_id), self._beside.order(order_id), self._accepting.order(order_id))
+        return next((order for order in ways if order is not None), None)
 
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
         """Those of the orders that wait in the journal, in state `accepted`; see `Journal.find`."""
