@@ -76,17 +76,26 @@ async def test_a_row_that_only_the_primary_has_is_not_shown(database: TestDataba
     assert await skus_once_proven(pool) == {"alone"}
 
 
-async def test_what_is_concluded_from_what_is_not_proven_is_not_said(database: TestDatabase, pool: Database) -> None:
-    """An error that a caller raises because of what it read is raised where that is proven, and not otherwise."""
+@pytest.mark.parametrize("way", ["read", "write"])
+async def test_what_is_concluded_from_what_is_not_proven_is_not_said(
+    database: TestDatabase, pool: Database, way: str
+) -> None:
+    """An error that a caller raises because of what it read is raised where that is proven, and not otherwise; what it
+    wrote before is taken back."""
 
     async def conclude() -> None:
-        async with pool.read(30):
+        async with pool.read(30) if way == "read" else pool.write(5) as connection:
+            if way == "write":
+                await connection.execute("UPDATE stock SET version = version + 1")
             raise _Concluded("it is not there")
 
+    stock_product(database, "apple", 1)
+    before = query(database, "SELECT version FROM stock")
     with pytest.raises(_Concluded):
         await conclude()
     with database.standby.paused(), pytest.raises(DatabaseUnavailable):
         await conclude()
+    assert query(database, "SELECT version FROM stock") == before
 
 
 async def test_readers_without_a_standby_leave_few_waiting_back_ends(database: TestDatabase, pool: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from standfest.cluster import rewind as program
 from tests.support.postgres import PostgresCluster, Server, postgres_bin
 from tests.support.waiting import wait_until
 
@@ -98,3 +100,47 @@ def test_wal_that_only_the_old_primary_has_is_kept(disposable_postgres: Postgres
     old.follow(make_conninfo(host=new.host, port=new.port, user="replicator", passfile=passfile))
     with psycopg.connect(source, autocommit=True) as successor:
         until(successor, "EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming')")
+
+
+def segment(number: int) -> str:
+    """The name of a WAL segment."""
+    return f"0000000100000000000000{number:02X}"
+
+
+@pytest.mark.parametrize(
+    ("cloned", "put_back"),
+    [
+        (False, {segment(5): "first", segment(6): "second", segment(7): "second"}),
+        (True, {segment(6): "second", segment(7): "second"}),
+    ],
+)
+def test_wal_of_an_attempt_that_failed_is_put_back_where_it_is_right(
+    tmp_path: Path, cloned: bool, put_back: dict[str, str]
+) -> None:
+    """What an earlier attempt kept is put back where nothing is there under its name since, and nothing of it where the
+    data directory was cloned anew."""
+    data = tmp_path / "data"
+
+    def write(*numbers: int, text: str) -> None:
+        for number in numbers:
+            (data / "pg_wal" / segment(number)).unlink(missing_ok=True)
+            (data / "pg_wal" / segment(number)).write_text(text)
+
+    def create() -> None:
+        (data / "pg_wal").mkdir(parents=True)
+        (data / "PG_VERSION").touch()
+
+    create()
+    write(5, 6, text="first")
+    assert program.main(["false", "-D", str(data)]) == 1
+    if cloned:
+        shutil.rmtree(data)
+        create()
+    else:
+        (data / "pg_wal" / segment(5)).unlink()
+    write(6, 7, text="second")
+    label = f"START WAL LOCATION: 0/5000028 (file {segment(5)})"
+    stand_in = f'rm "$0"/pg_wal/*; echo "{label}" > "$0"/backup_label'
+    assert program.main(["sh", "-c", stand_in, str(data), "-D", str(data)]) == 0
+    assert {each.name: each.read_text() for each in (data / "pg_wal").iterdir()} == put_back
+    assert not list(tmp_path.glob(".*"))

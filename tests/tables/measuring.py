@@ -103,14 +103,16 @@ def together(*parts: Measured) -> Measured:
 
 
 def tests(plan: Plan, *names: str) -> Measured:
-    """Runs tests by their names; each that does not pass is a violation."""
-    with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report.name}", *names]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_BOUND_S, check=False)
-    last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
-    plan.tell(last)
-    wrong = 0 if done.returncode == 0 else max(1, last.count("failed") + last.count("error"))
-    return Measured(last.strip("= "), wrong == 0, violations=wrong)
+    """Runs tests by their names; each that does not pass is a violation, and is named."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_BOUND_S, check=False)
+    lines = done.stdout.strip().splitlines() or [done.stderr[-300:]]
+    wrong = [line.split(" - ")[0] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    if done.returncode:
+        plan.tell(done.stdout)
+    told = "; ".join([lines[-1].strip("= "), *wrong])
+    plan.tell(told)
+    return Measured(told, done.returncode == 0, violations=max(len(wrong), int(done.returncode != 0)))
 
 
 def json_lines(*module: str) -> list[Mapping[str, Any]]:

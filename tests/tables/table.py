@@ -138,7 +138,12 @@ def standing(row: Row, results: Sequence[Result]) -> Standing:
 
 
 def commit() -> str:
-    """The commit that is measured, with a mark where files differ from it."""
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    """The commit that is measured, with a mark where files differ from it, other than the results themselves."""
+    [name, changed] = (
+        subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        for command in (
+            ["rev-parse", "--short", "HEAD"],
+            ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/acceptance"],
+        )
+    )
+    return f"{name}-dirty" if changed else name

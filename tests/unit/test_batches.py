@@ -72,6 +72,22 @@ async def test_the_first_leaves_alone_and_what_comes_meanwhile_leaves_together()
     assert batches.under_way == 0
 
 
+async def test_an_order_is_under_way_until_its_answer_is_there() -> None:
+    """It is found by its id while it waits and while it flies, whoever waits for it, and no longer."""
+    way = Way()
+    batches = batches_on(way)
+    orders = [wanted(key) for key in "ab"]
+    passengers = [batches.board(each, Deadline.after(5)) for each in orders]
+    await asyncio.sleep(0)
+    assert way.flights == [["a"]]
+    assert [batches.order(each.order_id) for each in orders] == orders
+    assert batches.order(uuid4()) is None
+    way.open.set()
+    await asyncio.gather(*(passenger.answer for passenger in passengers))
+    await asyncio.sleep(0)
+    assert [batches.order(each.order_id) for each in orders] == [None, None]
+
+
 async def test_one_clients_many_orders_keep_no_other_client_waiting() -> None:
     """Clients take turns: another client's first order is in the next batch, however many wait before it."""
     way = Way()

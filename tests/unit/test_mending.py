@@ -29,6 +29,7 @@ BEHIND = StandbyFacts(
     node="n3",
     too_far_behind="requested WAL segment 000000010000000000000003 has already been removed",
     others={"n1": (Role.PRIMARY, "running"), "n2": (Role.STANDBY, "running")},
+    streaming=frozenset({"n2"}),
 )
 
 
@@ -66,7 +67,7 @@ def test_a_member_waits_for_the_others(facts: MemberFacts) -> None:
 def test_a_standby_that_is_too_far_behind_is_cloned() -> None:
     """With a primary and a third server that has a copy its own is given up, and the reason is what it said itself."""
     decision = decide_standby(BEHIND)
-    assert (decision.do, decision.why) == (Do.CLONE, BEHIND.too_far_behind)
+    assert (decision.do, decision.why, decision.from_primary) == (Do.CLONE, BEHIND.too_far_behind, False)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +105,14 @@ def test_the_last_copy_is_never_given_up(others: dict[str, tuple[Role | None, st
 
 
 def test_two_that_are_too_far_behind_go_one_after_the_other() -> None:
-    """Where both standbys are too far behind, each may go while the other has its copy, old as it is."""
-    others = {"n1": (Role.PRIMARY, "running"), "n2": (Role.REPLICA, "starting")}
-    assert decide_standby(replace(BEHIND, others=others)).do is Do.CLONE
+    """Where both standbys are too far behind, each may go while the other has its copy, old as it is, and is cloned
+    from the primary: a clone of the other would be as far behind."""
+    for state in ("running", "starting"):
+        others = {"n1": (Role.PRIMARY, "running"), "n2": (Role.REPLICA, state)}
+        decision = decide_standby(replace(BEHIND, others=others, streaming=frozenset()))
+        assert (decision.do, decision.from_primary) == (Do.CLONE, True)
+    others = {"n1": (Role.PRIMARY, "running"), "n2": (Role.STANDBY, "running"), "n4": (Role.REPLICA, "running")}
+    assert decide_standby(replace(BEHIND, others=others)).from_primary  # Patroni may take either
 
 
 def test_the_mender_is_started_less_and_less_often() -> None:

@@ -1,8 +1,14 @@
 """When a standby may be promoted: a quorum follows it, and none of these has more WAL."""
 
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import psycopg
 import pytest
 
-from standfest.cluster.promotion import NotPromotable, Server, Sync, ahead, decode_sync, lacking
+from standfest.cluster.promotion import NotPromotable, PatroniFile, Server, Sync, _Looks, ahead, decode_sync, lacking
 
 HERE = "10.0.0.2:15432"
 OLD = "10.0.0.1:15432"
@@ -79,3 +85,27 @@ def test_a_key_that_cannot_be_read_allows_nothing(value: bytes) -> None:
     """Where it is not known who may have acknowledged, nobody is promoted."""
     with pytest.raises(NotPromotable, match="sync"):
         decode_sync(value)
+
+
+def test_a_view_of_a_server_that_is_looked_at_no_more_counts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever ends the looks at a server, what it said last is not taken for what it says now."""
+    looks = _Looks(cast("PatroniFile", SimpleNamespace(conninfo=lambda _: "")), {})
+    seen: list[dict[str, Server]] = []
+
+    class Connection:
+        def __enter__(self) -> Connection:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def execute(self, _: str) -> Any:
+            seen.append(dict(looks.servers))
+            if looks.servers:
+                raise ValueError("no error of PostgreSQL")
+            return SimpleNamespace(fetchone=lambda: (True, HERE, 100))
+
+    monkeypatch.setattr(psycopg, "connect", lambda *_, **__: Connection())
+    with pytest.raises(ValueError, match="no error of PostgreSQL"):
+        looks._look("n3", "10.0.0.3:15432")
+    assert seen == [{}, {"n3": standby(100)}]
+    assert looks.servers == {}

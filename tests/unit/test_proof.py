@@ -91,6 +91,22 @@ async def test_a_connection_that_was_broken_is_tried_once_more() -> None:
     assert isinstance(outcome, OutcomeUnknown)
 
 
+async def test_a_failure_of_any_kind_is_told_and_the_next_commit_is_made() -> None:
+    """A fault of ours leaves nobody waiting: who asked is told, and who asked meanwhile gets the next commit."""
+    commits = _Commits()
+    first = commits.prover.ask()
+    await commits.until(lambda: len(commits.begun) == 1)
+    second = commits.prover.ask()
+    commits.begun[0].set_exception(KeyError("a fault"))
+    await commits.until(lambda: len(commits.begun) == 2)
+    commits.begun[1].set_exception(KeyError("a fault"))
+    await commits.until(lambda: len(commits.begun) == 3)
+    with pytest.raises(DatabaseUnavailable, match="a fault"):
+        await commits.prover.require(first, HERE, Deadline.after(10))
+    commits.begun[2].set_result(HERE)
+    await commits.prover.require(second, HERE, Deadline.after(10))
+
+
 async def test_patience_grows_while_commits_fail_and_is_bounded() -> None:
     """A database that is only slow is given the time that it needs, and one that is away not for ever."""
     commits = _Commits()

@@ -76,14 +76,15 @@ class Patroni:
         if answer.status != 200:
             raise UnreachableError(f"{url} refused the switchover: {answer.status} {answer.body[:200]!r}")
 
-    async def reinitialize(self) -> None:
-        """Give up its PostgreSQL's data and clone it anew, from a standby where one is tagged for that and runs.
+    async def reinitialize(self, *, from_primary: bool) -> None:
+        """Give up its PostgreSQL's data and clone it anew, from the primary or from any standby that runs.
 
         Goes on after the answer. UnreachableError where it is not begun.
         """
         url = f"http://{self.address}/reinitialize"
         login = ("patroni", self.password)
-        answer = await self.asker.ask("POST", url, body=b"{}", login=login, timeout_s=10.0)
+        body = msgspec.json.encode({"from_leader": from_primary})
+        answer = await self.asker.ask("POST", url, body=body, login=login, timeout_s=10.0)
         if answer.status != 200:
             raise UnreachableError(f"{url} refused to clone: {answer.status} {answer.body[:200]!r}")
 

@@ -175,7 +175,7 @@ async def _mend_standby(cluster: Cluster, node: Node) -> None:
             return
         _begin(cluster, node, program)
         _say(cluster, node, program, "it is cloned anew", decision.why)
-        await cluster.patroni(node).reinitialize()
+        await cluster.patroni(node).reinitialize(from_primary=decision.from_primary)
 
         async def missing() -> str:
             _, seen = await _standby_facts(cluster, node)
@@ -209,6 +209,9 @@ async def _standby_facts(cluster: Cluster, node: Node) -> tuple[StandbyFacts, Me
             else too_far_behind(home.logs, datetime.datetime.now(datetime.UTC), _begun_at(home, Kind.POSTGRES.value))
         ),
         others={each.name: (roles.get(each.name), states.get(each.name, "")) for each in nodes if each != node},
+        streaming=frozenset(
+            name for name, member in members.items() if member is not None and member.replication_state == "streaming"
+        ),
         paused=own is not None and own.pause,
     )
     return facts, own

@@ -52,6 +52,8 @@ class StandbyFacts:
     """What it said of WAL that its primary has no more; empty where nothing of the kind, or not lately."""
     others: Mapping[str, tuple[Role | None, str]] = field(default_factory=dict)
     """The other servers by node: role, and state as its own Patroni tells it, empty where that does not answer."""
+    streaming: frozenset[str] = frozenset()
+    """Nodes of those that stream, as their own Patroni tells it."""
     paused: bool = False
     """Patroni is told to leave all as it is."""
 
@@ -79,6 +81,8 @@ class Decision:
     waits_for: str = ""
     gives_up: bool = False
     """Data that is there is given up."""
+    from_primary: bool = False
+    """It is cloned from the primary, as another standby may be too far behind itself."""
 
 
 NOTHING = Decision(Do.NOTHING)
@@ -129,4 +133,4 @@ def decide_standby(facts: StandbyFacts) -> Decision:
         return Decision(Do.WAIT, why, f"{' and '.join(cloning)}, which is being cloned")
     if not copies:
         return Decision(Do.WAIT, why, "another standby: this one has the only copy besides the primary's")
-    return Decision(Do.CLONE, why, gives_up=True)
+    return Decision(Do.CLONE, why, gives_up=True, from_primary=not facts.streaming.issuperset(copies))

@@ -265,15 +265,18 @@ class _Looks:
     def _look(self, name: str, address: str) -> None:
         while True:
             try:
-                with psycopg.connect(self._file.conninfo(address), autocommit=True) as connection:
+                with (
+                    contextlib.suppress(psycopg.Error),
+                    psycopg.connect(self._file.conninfo(address), autocommit=True) as connection,
+                ):
                     while True:
                         row = connection.execute(_LOOK).fetchone()
                         if row is not None:
                             self.servers[name] = Server(*row)
                         time.sleep(POLL_S)
-            except psycopg.Error:
+            finally:  # whatever ended it, what was seen last counts no more
                 self.servers.pop(name, None)  # "does not answer" is said where that matters
-                time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)
 
 
 @contextlib.asynccontextmanager

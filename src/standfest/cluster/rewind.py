@@ -18,6 +18,8 @@ from pathlib import Path
 
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _BEGINS = re.compile(r"^START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)", re.MULTILINE)
+_MARK = "PG_VERSION"
+"""A file that lives as long as a data directory: pg_rewind does not touch it, a clone has its own."""
 _TIMELINE_DIGITS = 8
 _LABEL_BYTES_MAX = 64 * 1024
 
@@ -27,12 +29,10 @@ def main(arguments: Sequence[str]) -> int:
     data = _target(arguments[1:])
     if data is None:
         return subprocess.run(arguments, check=False).returncode
-    # Beside the data directory, where pg_rewind would remove it. What is here already is of an attempt that did not end
-    # well, and may have taken away what is needed.
-    kept = data.parent / f".{data.name}-wal-before-rewind"
-    _keep(data / "pg_wal", kept)
+    kept = data.parent / f".{data.name}-wal-before-rewind"  # beside it, as pg_rewind would remove it there
+    _keep(data, kept)
     code = subprocess.run(arguments, check=False).returncode
-    if code == 0 and kept.is_dir():
+    if code == 0 and _is_of(kept, data):
         _put_back(data / "pg_wal", kept, data / "backup_label")
         shutil.rmtree(kept, ignore_errors=True)
     return code
@@ -43,15 +43,29 @@ def _target(options: Sequence[str]) -> Path | None:
     return Path(options[options.index("-D") + 1]) if "-D" in options[:-1] else None
 
 
-def _keep(wal: Path, kept: Path) -> None:
-    """Give each segment a second name. Where that fails the rewind goes on as it would without us."""
+def _keep(data: Path, kept: Path) -> None:
+    """Give each segment a second name. Where that fails the rewind goes on as it would without us.
+
+    What is kept already is of an attempt that did not end well, and may have taken away what is needed; where the data
+    directory was cloned anew since, it is of another one. What is there under a name now is right.
+    """
     try:
-        kept.mkdir(mode=0o700, exist_ok=True)
-        for segment in wal.iterdir():
-            if _SEGMENT.fullmatch(segment.name) and not (kept / segment.name).exists():
+        if not _is_of(kept, data):
+            if kept.exists():
+                shutil.rmtree(kept)
+            kept.mkdir(mode=0o700)
+            (kept / _MARK).hardlink_to(data / _MARK)
+        for segment in (data / "pg_wal").iterdir():
+            if _SEGMENT.fullmatch(segment.name):
+                (kept / segment.name).unlink(missing_ok=True)
                 (kept / segment.name).hardlink_to(segment)
     except OSError as error:
-        _tell(f"the WAL in {wal} is not kept: {error}")
+        _tell(f"the WAL in {data} is not kept: {error}")
+
+
+def _is_of(kept: Path, data: Path) -> bool:
+    """Whether what is kept is of this data directory, and of no earlier one in its place."""
+    return (kept / _MARK).exists() and (kept / _MARK).samefile(data / _MARK)
 
 
 def _put_back(wal: Path, kept: Path, label: Path) -> None:

@@ -87,6 +87,11 @@ class Batches(Generic[Answer]):
         """Orders that wait or are in the air."""
         return len(self._under_way)
 
+    def order(self, order_id: UUID) -> Order | None:
+        """The order of this id that waits or is in the air; None where there is none."""
+        passenger = self._under_way.get(order_id)
+        return None if passenger is None else passenger.order
+
     def board(self, order: Order, deadline: Deadline) -> Passenger[Answer]:
         """Takes an order along; the same order (by id) that is under way already is shared, not sent twice."""
         passenger = self._under_way.get(order.order_id)

@@ -34,7 +34,7 @@ from standfest.intake.errors import (
     KeyReused,
     Overloaded,
 )
-from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken
+from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken, Unclear
 from standfest.intake.locks import HELD, Held, Placed, StockLocks
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
@@ -107,6 +107,7 @@ class Intake:
         self._under_way: Counter[UUID] = Counter()
         self.on_both_paths = 0
         """Orders that were tried on one path and then sent on the other one too."""
+        self._placing: dict[object, Order] = {}
         self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, lambda: self._way.silence_max_s, self._place_behind)
         self._direct: Batches[Placed] = Batches(
@@ -128,7 +129,7 @@ class Intake:
             flights_max=1,
             spacing_s=HELD_SPACING_S,
         )
-        self._accepting: Batches[Accepted | KeyReused] = Batches(
+        self._accepting: Batches[Accepted | KeyReused | Unclear] = Batches(
             self._fly_journal,
             everybodys=lambda error: isinstance(error, (EtcdUnavailable, EtcdOutcomeUnknown, JournalFull)),
             weigh=entry_bytes,
@@ -156,7 +157,7 @@ class Intake:
     @property
     def under_way(self) -> int:
         """Orders that are not answered yet."""
-        return self._under_way.total()
+        return len(self._placing)
 
     @property
     def limit(self) -> int:
@@ -194,6 +195,8 @@ class Intake:
         self.require_room(order.client_id)
         self._under_way[order.client_id] += 1
         began = time.monotonic()
+        caller = object()
+        self._placing[caller] = order
         try:
             deadline = Deadline.after(self._deadline_s)
             if latest is not None and latest.remaining_s < self._deadline_s:
@@ -202,9 +205,21 @@ class Intake:
         finally:
             now = time.monotonic()
             self._limit.answered(now - began, self.under_way, self._way.commit_s, now)
+            del self._placing[caller]
             self._under_way[order.client_id] -= 1
             if not self._under_way[order.client_id]:
                 del self._under_way[order.client_id]
+
+    def order_under_way(self, order_id: UUID) -> Order | None:
+        """The order of this id that is being placed here, as it was agreed; None where there is none.
+
+        Also one whose caller has gone: what may become of it is not in database and journal yet.
+        """
+        for order in self._placing.values():
+            if order.order_id == order_id:
+                return order
+        ways = (self._direct.order(order_id), self._beside.order(order_id), self._accepting.order(order_id))
+        return next((order for order in ways if order is not None), None)
 
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
         """Those of the orders that wait in the journal, in state `accepted`; see `Journal.find`."""
@@ -214,7 +229,8 @@ class Intake:
         """Puts an order into the journal, whatever the path is.
 
         Raises:
-            JournalFull, EtcdError, IntakeOutcomeUnknown, Overloaded: it may not be there.
+            JournalFull, EtcdError, EntryTooNew, EntryBroken, JournalBroken, IntakeOutcomeUnknown, Overloaded: it may
+                not be there.
         """
         await self._accept(order, Deadline.after(deadline_s))
 
@@ -326,6 +342,8 @@ class Intake:
         reach("journal.created")
         if isinstance(accepted, KeyReused):
             return await self._reused_in_the_journal(order, accepted, deadline)
+        if not isinstance(accepted, Accepted):
+            raise accepted
         held = accepted.order
         return Placement(held, accepted.repeated, "accepted", held.content_hash)
 
@@ -405,7 +423,7 @@ class Intake:
             self._way.committed(began)
         return placed
 
-    async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused]:
+    async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused | Unclear]:
         return await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))
 
 

@@ -74,7 +74,11 @@ _log = structlog.get_logger(__name__)
 
 
 class JournalBroken(StandfestError):
-    """The journal holds a claim without its order: somebody changed it by hand."""
+    """The journal holds a claim that names no order, or one without its order: somebody changed it by hand."""
+
+
+Unclear = EntryTooNew | EntryBroken | JournalBroken
+"""Why it is not known what the journal holds of an order."""
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -167,8 +171,8 @@ class Journal:
         """Says that no member has told its size for long: nothing is accepted until one does."""
         self._full = True
 
-    async def accept(self, orders: Sequence[Order], deadline_s: float) -> list[Accepted | KeyReused]:
-        """Creates what is absent, in one transaction; answers in the order given.
+    async def accept(self, orders: Sequence[Order], deadline_s: float) -> list[Accepted | KeyReused | Unclear]:
+        """Creates what is absent, in one transaction; answers in the order given, each order for itself.
 
         Args:
             orders: in state `accepted`, at most ORDERS_PER_TXN_MAX, no two with the same client and key.
@@ -189,9 +193,7 @@ class Journal:
         except EtcdFull as error:
             self._full = True
             raise EtcdOutcomeUnknown(f"the journal takes no more: {error}; see `standfest journal`") from error
-        return [
-            _accepted(order, _inner(result)) for order, result in zip(orders, answer.result.results[:-1], strict=True)
-        ]
+        return [_answer(order, result) for order, result in zip(orders, answer.result.results[:-1], strict=True)]
 
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
         """Those of the orders that the journal holds; one that is not in the answer was not there, for certain.
@@ -359,11 +361,24 @@ def _remove(entry: Waiting, order: Order) -> Txn:
     return Txn((Unchanged(name, entry.mod_revision),), (Delete(name), Delete(_claim(order))))
 
 
+def _answer(order: Order, result: object) -> Accepted | KeyReused | Unclear:
+    """One order's answer. That it cannot be read says nothing of its neighbours, who are created by now."""
+    try:
+        return _accepted(order, _inner(result))
+    except (EntryTooNew, EntryBroken, JournalBroken) as error:
+        return error
+
+
 def _accepted(order: Order, result: TxnResult) -> Accepted | KeyReused:
     if result.succeeded:
         return Accepted(order, repeated=False)
-    claim, *entries = _values(result.results)
-    holder = UUID(claim.value.decode("ascii"))
+    try:
+        claim, *entries = _values(result.results)
+        holder = UUID(claim.value.decode("ascii"))
+    except ValueError as error:
+        raise JournalBroken(
+            f"the journal's claim for order {order.order_id} names no order: {error}; see `standfest journal`"
+        ) from error
     if holder != order.order_id:
         return KeyReused(holder)
     if not entries:

@@ -147,20 +147,37 @@ class Database:
     async def write(self, within: float | Deadline) -> AsyncIterator[Connection]:
         """A transaction on the primary that is committed on a named standby when the block ends.
 
+        An error of ours that the block raises (a refusal) rests on what was read. The transaction is rolled back, and
+        the error is raised once a later commit on the same connection has proven that, as for `read`.
+
         Args:
             within: seconds from now, or the deadline of the request that it is for. It is looked at right before the
                 transaction is begun and right before its commit is sent.
 
         Raises:
-            DatabaseUnavailable: nothing was changed.
+            DatabaseUnavailable: nothing was changed; also where an error of the block is not proven.
             OutcomeUnknown: the commit was sent, and no durable yes came back.
         """
         deadline = within if isinstance(within, Deadline) else Deadline.after(within)
-        async with self.connection(deadline) as connection:
-            await connection.execute("BEGIN")
-            yield connection
-            (barrier,) = await connection.exchange.run(BARRIER)
-            await commit(connection, deadline, barrier)
+        concluded: StandfestError | None = None
+        try:
+            async with self.connection(deadline) as connection:
+                await connection.execute("BEGIN")
+                try:
+                    yield connection
+                except (DatabaseUnavailable, OutcomeUnknown):
+                    raise
+                except StandfestError as error:
+                    concluded = error
+                    await connection.exchange.run(ROLLBACK, BEGIN)
+                (barrier,) = await connection.exchange.run(BARRIER)
+                await commit(connection, deadline, barrier)
+        except OutcomeUnknown as error:
+            if concluded is None:
+                raise
+            raise DatabaseUnavailable(f"nothing was changed, and why is not proven: {error}") from error
+        if concluded is not None:
+            raise concluded
 
     @contextlib.asynccontextmanager
     async def connection(self, deadline: Deadline, silence_max_s: float | None = None) -> AsyncIterator[Connection]:

@@ -16,11 +16,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 
 import psycopg
+import structlog
 
 from standfest.errors import StandfestError
 from standfest.storage.connection import Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable
+from standfest.telemetry.failures import facts_of
 
 PATIENCE_FIRST_S, PATIENCE_MAX_S = 2.0, 4.0
 """Seconds that a commit waits for its standby: more after each that failed, so that a slow one gets through as well."""
@@ -39,6 +41,7 @@ class Reign(NamedTuple):
 Outcome = Reign | Exception
 """Where the commit was made, or why none was."""
 _ENDING = DatabaseUnavailable("this process ends its connections")
+_log = structlog.get_logger(__name__)
 
 
 class Prover:
@@ -126,8 +129,10 @@ class Prover:
             patience_s = self._patience_s - (time.monotonic() - began)
             try:
                 reign = await self._commit(patience_s)
-            except (StandfestError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, those who ask are told
                 failure = error
+                if not isinstance(error, (StandfestError, psycopg.Error)):
+                    _log.error("proof_failed", **facts_of(error), exc_info=error)
                 if attempt == _ATTEMPTS or time.monotonic() - began > self._patience_s / 2:
                     break
             else:

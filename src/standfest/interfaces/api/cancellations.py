@@ -28,7 +28,7 @@ from standfest.interfaces.api.services import Services
 from standfest.sales.cancel import CancelCommand, Cancelled, cancel
 from standfest.sales.errors import OrderNotFound
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown
+from standfest.storage.errors import DatabaseUnavailable
 
 
 @route(
@@ -89,20 +89,8 @@ async def _cancel_or_wait(
 
 
 async def _cancel(services: Services, command: CancelCommand, tags: Tags | None, deadline: Deadline) -> Cancelled:
-    missing: OrderNotFound | None = None
-    try:
-        async with services.database.write(deadline) as connection:
-            try:
-                cancelled = await cancel(connection, command)
-            except OrderNotFound as error:
-                missing = error  # that holds once the block, which changed nothing, is committed
-            else:
-                if not cancelled.repeated:  # what was cancelled by this very request is not another version
-                    require_match(tags, cancelled.order.version - 1)
-    except OutcomeUnknown as error:
-        if missing is not None:
-            raise DatabaseUnavailable("whether there is such an order cannot be found out now") from error
-        raise
-    if missing is not None:
-        raise missing
+    async with services.database.write(deadline) as connection:
+        cancelled = await cancel(connection, command)
+        if not cancelled.repeated:  # what was cancelled by this very request is not another version
+            require_match(tags, cancelled.order.version - 1)
     return cancelled

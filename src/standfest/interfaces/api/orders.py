@@ -50,7 +50,7 @@ from standfest.interfaces.api.operations import (
     services_of,
 )
 from standfest.interfaces.api.parameters import IDEMPOTENCY_KEY, IF_NONE_MATCH, ORDER_ID, path_order_id
-from standfest.interfaces.api.problems import Problem, invalid, not_found
+from standfest.interfaces.api.problems import Problem, not_found
 from standfest.interfaces.api.routes import route
 from standfest.interfaces.api.services import Services
 from standfest.sales.find import find_order
@@ -128,18 +128,23 @@ async def place_order(request: ApiRequest) -> Answer:
         may_price=has_scope(client, "orders:price"),
         received_at=datetime.datetime.now(datetime.UTC),
     )
+    deadline = order_deadline(request.scope)
+    placement: Placement | None
     try:
         order = await _agree(services, submission)
-    except Invalid as error:
-        # A repeat gets the answer that it had, even where a product is not sold any more by now.
-        identifier = order_id(client.id, key, plain_hash(value))
-        placement = await _known(identifier, parts_of(request.scope).repeats.find(identifier))
-        if placement is None:
-            raise invalid("invalid-content", error.faults) from error
-    else:
         if not fits(order):
             raise Problem("payload-too-large", f"an order is at most {ENTRY_BYTES_MAX} bytes as it is kept")
-        placement = await _known(order.order_id, _place(services, order, order_deadline(request.scope)))
+    except (Invalid, Problem):
+        # A repeat gets the answer that it had, or will have, even where a product is not sold any more by now.
+        identifier = order_id(client.id, key, plain_hash(value))
+        if (agreed := services.intake.order_under_way(identifier)) is not None:
+            placement = await _known(identifier, _place(services, agreed, deadline))
+        else:
+            placement = await _known(identifier, parts_of(request.scope).repeats.find(identifier))
+        if placement is None:
+            raise
+    else:
+        placement = await _known(order.order_id, _place(services, order, deadline))
     metrics = parts_of(request.scope).metrics
     metrics.count_order(client.id, placement.order.status, repeated=placement.repeated)
     receipt = receipt_of(placement.order, placement.agreed_hash, placement.promise)
