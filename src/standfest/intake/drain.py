@@ -190,7 +190,7 @@ class Drainer:
                 # All were looked at, and what is left aside may keep the round waiting.
                 if whole and not over() and (last or self._left.order_ids or not drained):
                     aside = len(last) + len(self._left.order_ids) + len(listing.order_ids) - len(names)
-                    await ahead.say(Progress(began, listing.revision, aside))
+                    await ahead.say(Progress(began, listing.revision, aside, aside))
                 for batch in self._left_before.batches(last, self._batch_max):
                     if over():
                         for pair in batch:
@@ -264,7 +264,7 @@ class Drainer:
             middle = len(waiting) // 2
             return await self._drain(waiting[:middle], ahead) + await self._drain(waiting[middle:], ahead)
         reach("drain.committed")
-        await ahead.remove(waiting)
+        await ahead.remove(waiting, len(self._left_before.order_ids | self._left.order_ids) + len(self._too_new))
         self._count(waiting)
         return len(waiting)
 
