@@ -228,6 +228,7 @@ class Auditor:
         duty, follower = self._duty.held, self._follower
         return Sight(
             lag_s=follower.lag_s,
+            waiting_s=follower.waiting_s,
             unaudited_bytes=follower.unaudited_bytes,
             receipts_pass_age_s=self._receipts.age_s,
             orders_pass_age_s=self._orders.age_s if duty else None,

@@ -166,6 +166,12 @@ class Follower:
         since = [at for at in (self._unsettled.oldest_unknown_at, self._oldest_unread_at) if at is not None]
         return max(0.0, time.time() - min(since)) if since else 0.0
 
+    @property
+    def waiting_s(self) -> float:
+        """Age of the oldest receipt whose order is in the journal still; 0 where there is none."""
+        since = self._unsettled.oldest_waiting_at
+        return 0.0 if since is None else max(0.0, time.time() - since)
+
     def states(self) -> dict[str, FileState]:
         """How far each file is settled: up to a place before its first receipt that is not."""
         first = self._unsettled.first_places()

@@ -1,9 +1,10 @@
 """Receipts that were read and not found at once: looked at again and again, until it is known what became of them."""
 
 import asyncio
+import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -97,10 +98,15 @@ class Unsettled:
     @property
     def oldest_unknown_at(self) -> float | None:
         """When the oldest receipt of which nothing is known was given, in seconds since 1970; None without any."""
-        since = [pending.at for pending in self._pending.values() if pending.glance != "waits"]
-        if self._deferred_unknown:
-            since.append(next(each.at for each in self._deferred if each.glance != "waits"))
-        return min(since, default=None)
+        return min((each.at for each in self._all() if each.glance != "waits"), default=None)
+
+    @property
+    def oldest_waiting_at(self) -> float | None:
+        """The same of those whose orders are in the journal still."""
+        return min((each.at for each in self._all() if each.glance == "waits"), default=None)
+
+    def _all(self) -> Iterator[_Pending | _Deferred]:
+        return itertools.chain(self._pending.values(), self._deferred)
 
     def first_places(self) -> dict[str, int]:
         """Where in each file its first receipt begins that is not settled, in bytes."""
