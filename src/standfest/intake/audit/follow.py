@@ -100,7 +100,7 @@ class Follower:
         self._findings = findings
         self._faults = faults
         self._files = {name: _followed(state) for name, state in files.items()}
-        self._unsettled = Unsettled(directory, looks, findings)
+        self._unsettled = Unsettled(directory, looks, findings, faults)
         self._left = Left(left)
         self._booted = booted
         self.left_lines = left_lines
