@@ -1,4 +1,4 @@
-"""Entries of ten unwritable kinds among many: `python -m tests.acceptance.unwritable --entries 10000`.
+"""Entries of fourteen unwritable kinds among many: `python -m tests.acceptance.unwritable --entries 10000`.
 
 One in a hundred cannot be written. Three drainers, as on three nodes, drain a real etcd into a real PostgreSQL. One
 line of JSON says what came out of it; the exit code is 1 where not all others were drained and the rest set apart.

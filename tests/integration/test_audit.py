@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from standfest.catalogue.stock import Count, put_many
 from standfest.domain.cancellation import CancelRequest, LineWish
 from standfest.intake.audit.auditor import Auditor
 from standfest.intake.audit.report import Report
-from standfest.intake.direct import Placement
+from standfest.intake.direct import Placement, place
 from standfest.sales.backorders import confirm_backorders
 from standfest.sales.cancel import CancelCommand, cancel
 from standfest.storage.database import Database
+from standfest.storage.deadline import Deadline
 from tests.integration.orders import CLIENT, order, place_one, pool_of, query, stock_product
 from tests.support.audit import FOUND_WITHIN_S, receipt_for, running_auditor, until, write_receipts
 from tests.support.postgres import PostgresCluster, TestDatabase
@@ -166,6 +168,19 @@ async def test_what_is_done_behind_its_back_is_found(database: TestDatabase, tmp
         missing = [kind for _, kind in wanted].count("missing")
         assert (report.missing, report.unknown, report.damaged) == (missing, 0, 0)
         assert report.found <= len(shop.placements) - missing
+
+
+async def test_a_promise_that_was_not_kept_is_found(database: TestDatabase, pool: Database, tmp_path: Path) -> None:
+    """An order that was confirmed to its client, and is declined by its first event, is altered."""
+    gone, there = stock_product(database, "gone", 0), stock_product(database, "there", 1)
+    outcomes = await place(pool, [order("k1", (gone, 1)), order("k2", (there, 1))], Deadline.after(30))
+    declined, confirmed = (outcome for outcome in outcomes if isinstance(outcome, Placement))
+    assert (declined.promise, confirmed.promise) == ("declined", "confirmed")
+    told = msgspec.structs.replace(receipt_for(declined), promise="confirmed")
+    await write_receipts(tmp_path, [told, receipt_for(confirmed)])
+    async with running_auditor(tmp_path, pool.beside(2)) as auditor:
+        report = await until(auditor, lambda report: report.altered > 0, "altered")
+        assert [finding.order_id for finding in report.findings] == [str(told.order_id)]
 
 
 async def test_lawful_changes_are_no_damage(database: TestDatabase, tmp_path: Path) -> None:

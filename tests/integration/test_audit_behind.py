@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from standfest.intake.audit import behind as behind_module
+from standfest.intake.audit import watch as watch_module
+from standfest.intake.audit.findings import Findings
+from standfest.intake.audit.looks import Looks
 from standfest.intake.audit.report import Report
+from standfest.intake.audit.suspects import Suspects
+from standfest.intake.audit.watch import Watch
 from standfest.storage.database import Database
 from tests.integration.orders import order, place_one, stock_product
-from tests.support.audit import running_auditor, until
+from tests.support.audit import NoJournal, running_auditor, until
 from tests.support.postgres import TestDatabase
 
 BOUND_S = 2.0
@@ -47,6 +52,21 @@ async def test_a_watch_that_may_not_read_orders_is_not_well(
         superuser.execute("REVOKE SELECT ON order_line FROM standfest_app")
         async with running_auditor(tmp_path, pool.beside(2)) as auditor:
             await until(auditor, lambda report: "newest orders" in behind_with(report), "behind")
+
+
+async def test_what_was_watched_counts_once_it_is_proven(
+    database: TestDatabase, pool: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Amid a pass, too, nothing was looked at where no standby answers: the primary may have been replaced."""
+    monkeypatch.setattr(watch_module, "BATCH", 1)
+    apple = stock_product(database, "apple", 10)
+    for number in range(2):
+        await place_one(pool, order(f"k{number}", (apple, 1)))
+    looks = Looks(pool, NoJournal())
+    watch = Watch(pool, looks, Suspects(looks, Findings()))
+    assert await watch.step() is False
+    with database.standby.paused():
+        assert await watch.step() is None
 
 
 async def test_an_order_whose_receipt_is_not_seen_for_long_is_said(

@@ -17,6 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from standfest.domain.identity import order_number
+from standfest.intake.audit import behind
 from standfest.intake.audit.auditor import Auditor
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.findings import Findings
@@ -181,8 +182,11 @@ class _EverythingWaits:
         return await self.glance_many(order_ids)
 
 
-async def test_receipts_behind_a_large_backlog_are_audited(database: TestDatabase, tmp_path: Path) -> None:
-    """With more receipts pending than are kept in memory the audit reads on, and finds what is missing behind them."""
+async def test_receipts_behind_a_large_backlog_are_audited(
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more receipts pending than are kept in memory the audit reads on, finds what is missing behind them, and
+    says so where they wait for too long."""
     missing = UUID(int=2**64)
     at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     ids = [*(UUID(int=number) for number in range(PENDING_MAX + 600)), missing]
@@ -196,6 +200,8 @@ async def test_receipts_behind_a_large_backlog_are_audited(database: TestDatabas
             report = await until(auditor, lambda report: report.missing == 1, "missing", 120)
             assert report.receipts_unaudited_bytes == 0
             assert (report.waiting, report.unknown) == (len(ids) - 1, 0)
+            monkeypatch.setattr(behind, "WAITING_MAX_S", 0.0)
+            assert "orders in the journal" in [fault.subject for fault in auditor.report().faults]
     finally:
         await pool.close()
 

@@ -18,6 +18,7 @@ from standfest.intake.drain import Drainer, OrdersRefused
 from standfest.intake.entries import encode_entry
 from standfest.intake.figures import DrainFigures
 from standfest.intake.journal import Journal
+from standfest.intake.left_aside import ALONE_MAX
 from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
@@ -48,9 +49,15 @@ def owner(database: TestDatabase) -> psycopg.Connection[tuple[object, ...]]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 async def test_an_entry_that_cannot_be_written_is_set_apart_and_stops_no_other(
-    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal, kind: Kind
+    database: TestDatabase,
+    pool: Database,
+    store: EtcdStore,
+    journal: Journal,
+    kind: Kind,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whatever the error is, the others are drained, and the one is kept with its reason and counted."""
+    monkeypatch.setattr("standfest.intake.left_aside.ALONE_S", 0.1)
     pear = stock_product(database, "pear", 1000)
     refuse_marked_orders(database.dsn("standfest_owner"))
     orders = [order(f"k{number}", (pear, 1)) for number in range(9)]
@@ -62,18 +69,20 @@ async def test_an_entry_that_cannot_be_written_is_set_apart_and_stops_no_other(
     assert written == {str(each.order_id) for each in orders} - spoilt
 
 
-async def test_all_ten_kinds_at_once_stop_nobody(
-    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal
+async def test_all_kinds_at_once_stop_nobody(
+    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two hundred entries twenty of ten kinds are set apart, the others drained, and the metrics say so."""
+    """Of two hundred entries two of each kind are set apart, the others drained, and the metrics say so."""
+    monkeypatch.setattr("standfest.intake.left_aside.ALONE_S", 0.1)
+    bad = 2 * len(KINDS)
     pear = stock_product(database, "pear", 1000)
     refuse_marked_orders(database.dsn("standfest_owner"))
     await fill(store, journal, [order(f"k{number}", (pear, 1)) for number in range(200)], KINDS * 2)
     drainer = Drainer(pool, journal)
     await until_drained(drainer, journal)
-    assert (drainer.drained, drainer.set_apart, drainer.refused, drainer.left) == (180, 20, False, 0)
+    assert (drainer.drained, drainer.set_apart, drainer.refused, drainer.left) == (200 - bad, bad, False, 0)
     samples = {sample.name: sample.value for metric in DrainFigures(drainer).collect() for sample in metric.samples}
-    assert samples["standfest_journal_quarantined_total"] == 20
+    assert samples["standfest_journal_quarantined_total"] == bad
 
 
 @pytest.mark.parametrize(
@@ -238,19 +247,44 @@ async def test_entries_of_a_later_release_that_were_drained_elsewhere_hide_nothi
     assert (drainer.drained, await journal.count(5)) == (waiting, 0)
 
 
-async def test_an_order_that_the_database_cannot_write_turns_no_other_to_the_journal(
-    database: TestDatabase, pool: Database, journal: Journal
+async def test_locks_are_waited_for_however_often_an_entry_meets_them(
+    database: TestDatabase, pool: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the direct path an order alone meets its damaged page; it is accepted by the journal, the others confirmed."""
+    """Who holds the stock of an order says nothing about the order: it is left each time, and drained at last."""
+    monkeypatch.setattr("standfest.intake.left_aside.ALONE_S", 0.0)
+    pear = stock_product(database, "pear", 10)
+    await accept(journal, order("k", (pear, 1)))
+    pool = pool.beside(4, lock_timeout_ms=LOCK_WAIT_MS)
+    drainer = Drainer(pool, journal)
+    with psycopg.connect(database.dsn("standfest_owner")) as holder:
+        holder.execute("SELECT FROM stock WHERE product_id = %s FOR UPDATE", (pear.id,))
+        for _ in range(ALONE_MAX + 2):
+            await drainer.round()
+        assert (drainer.left, drainer.set_apart) == (1, 0)
+    await drainer.round()
+    await pool.close()
+    assert (drainer.drained, drainer.set_apart) == (1, 0)
+
+
+@pytest.mark.parametrize("sqlstate", ["XX001", "53200", "08P01"])
+async def test_an_order_that_the_database_cannot_write_turns_no_other_to_the_journal(
+    database: TestDatabase, pool: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch, sqlstate: str
+) -> None:
+    """On the direct path an order, in company and alone, meets its damaged page, or is too much for the server; it is
+    accepted by the journal, the others confirmed."""
+    monkeypatch.setattr("standfest.intake.left_aside.ALONE_S", 0.0)
     pear = stock_product(database, "pear", 10_000)
     refuse_marked_orders(database.dsn("standfest_owner"))
     wanted = [order(f"k{number}", (pear, 1)) for number in range(20)]
-    marked = msgspec.structs.replace(order("marked", (pear, 1)), external_reference=f"{MARK} XX001")
+    marked = msgspec.structs.replace(order("marked", (pear, 1)), external_reference=f"{MARK} {sqlstate}")
     async with running(pool, journal) as intake:
         placed = await asyncio.gather(*(intake.place(each) for each in (*wanted[:10], marked, *wanted[10:])))
         assert [each.promise for each in placed] == ["confirmed"] * 10 + ["accepted"] + ["confirmed"] * 10
+        assert (await intake.place(marked)).promise == "accepted"
+        assert (await intake.place(order("good", (pear, 1)))).promise == "confirmed"
         assert (intake.path, intake.turns) == (Path.DIRECT, 0)
-    drainer = await drain(pool, journal)
+    drainer = Drainer(pool, journal)
+    await until_drained(drainer, journal)
     assert (drainer.drained, drainer.set_apart) == (0, 1)
     assert list(await journal.find([marked.order_id], 5)) == [marked.order_id]
 

@@ -15,10 +15,10 @@ import pytest
 from standfest.intake import receipt_log as receipt_logs
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.follow import Follower
-from standfest.intake.audit.runs import KEPT_S, Runs
+from standfest.intake.audit.runs import KEPT_S, THOROUGH, Runs
 from standfest.intake.audit.windows import Windows
 from standfest.intake.receipt_log import receipt_files, receipt_log
-from standfest.intake.receipt_runs import RUN_SUFFIX, WRITTEN_SUFFIX, RunFile, began_mark
+from standfest.intake.receipt_runs import RUN_SUFFIX, WRITTEN_SUFFIX, Mark, RunFile, began_mark
 from tests.integration.test_receipt_log import receipt, until
 
 ORDER_ID = UUID(int=7)
@@ -147,3 +147,18 @@ def test_an_unclean_end_is_remembered_when_its_run_file_is_removed(tmp_path: Pat
     runs_of(tmp_path, Windows(kept.kept()))
     assert list(tmp_path.iterdir()) == []
     assert kept.covers(time.time() - KEPT_S - 60)
+
+
+def test_orders_without_an_answer_are_forgotten_with_their_run(tmp_path: Path) -> None:
+    """An audit that runs for months keeps no more of them than the run files that are left name."""
+    run = RunFile(tmp_path / f"api-20260101T000000.000000Z{RUN_SUFFIX}")
+    run.write([began_mark("api"), Mark(0.0, "unanswered", order_id=ORDER_ID), Mark(0.0, "ended")])
+    run.close()
+    runs = runs_of(tmp_path)
+    assert runs.explains(ORDER_ID, 0.0) == "unanswered"
+    for path in tmp_path.iterdir():
+        age(path, KEPT_S + 60)
+    for _ in range(THOROUGH):
+        runs.look()
+    assert list(tmp_path.iterdir()) == []
+    assert runs.explains(ORDER_ID, 0.0) == ""

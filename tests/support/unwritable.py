@@ -1,6 +1,6 @@
-"""Entries of the journal that cannot be written to the database, of ten kinds, among entries that can.
+"""Entries of the journal that cannot be written to the database, of many kinds, among entries that can.
 
-Six kinds are refused as they are, by what the database and the driver really check. The other four are errors that the
+Some kinds are refused as they are, by what the database and the driver really check. The others are errors that the
 database raises for marked orders alone: a damaged page cannot be aimed at one order, and neither can a defect.
 """
 
@@ -74,6 +74,10 @@ KINDS = (
     Kind("XX000, an internal error", _marked("XX000")),
     Kind("P0001, raised by a trigger", _marked("P0001")),
     Kind("40P01, a deadlock each time", _marked("40P01")),
+    Kind("53200, no memory for it", _marked("53200")),
+    Kind("57014, cancelled each time", _marked("57014")),
+    Kind("08P01, a protocol violation", _marked("08P01")),
+    Kind("25006, read only for it alone", _marked("25006")),
     Kind("22003, a number out of range", _with_total),
     Kind("22021, a character that cannot be stored", _with_nul),
     Kind("23514, a check that fails", _with_line(quantity=-1)),

@@ -127,7 +127,7 @@ TABLE = Table(
         Row("etcd-without-quorum", "30 min at 40 orders/s", "0 failed", 1, 1, without_quorum),
         Row("drills", "all, at 40/s and 150/s, twice each", "0 lost, doubled, altered, failed", 4, 1, all_drills),
         Row("falsified", "Twenty ways, among 10,000 orders", "20 found ≤ 30 s", 1, 1, falsified),
-        Row("unwritable", "100 entries of ten kinds among 10,000", "9,900 drained, 100 apart", 1, 1, unwritable),
+        Row("unwritable", "100 entries of fourteen kinds among 10,000", "9,900 drained, 100 apart", 1, 1, unwritable),
         Row("items", "A test for each point", "all pass", 1, 1, items),
         Row("returns", "A node too far behind, a disk wiped", "back by itself", 1, 0, returns),
         Row("speed", "orders/s ÷ before", "≥ 0.97", 7, 0, speed),

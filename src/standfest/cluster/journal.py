@@ -44,9 +44,10 @@ mere read of this etcd can show the past after a pause (3.4.20 to 3.4.41)."""
 
 _DEADLINE_S = 3.0
 _SORTED_MAX = 20_000
-"""etcd loads a whole range to sort it: with more entries the oldest one's age is taken from what was drained last."""
+"""etcd loads a whole range to sort it: with more entries the oldest one's age is taken from what was drained last, and
+is not known where some that are older were left."""
 _SORTED_CHEAPLY_MAX = 200
-"""The same where the answer is only a part of the cluster's."""
+"""The same where the answer is only a part of the cluster's and no older entry was left."""
 
 _APART_LISTED_MAX = 50
 """Entries that are set apart are listed up to so many; they are counted all."""
@@ -120,6 +121,10 @@ class _Entry(msgspec.Struct, frozen=True):
 
 class _Progress(msgspec.Struct, frozen=True):
     accepted_at: datetime.datetime
+    left: int = 0
+    """What was accepted before and waits still: its age is another one."""
+    aside: int = 0
+    """The same, where a drainer of the release before says it."""
 
 
 class _Apart(msgspec.Struct, frozen=True):
@@ -141,7 +146,10 @@ async def view_journal(cluster: Cluster, now: datetime.datetime) -> JournalView:
 
 
 async def count_entries(cluster: Cluster, now: datetime.datetime) -> Entries | None:
-    """What the journal holds at `now`, at the price of two small requests; None where no quorum answers in time."""
+    """What the journal holds at `now`; None where no quorum answers in time.
+
+    Cheap, unless many wait and some were left while younger ones were drained.
+    """
     try:
         return await _entries(cluster.journal_store(), now, _SORTED_CHEAPLY_MAX, cluster.asker.timeout_s)
     except EtcdError:
@@ -209,9 +217,11 @@ async def _entries(store: EtcdStore, now: datetime.datetime, sorted_max: int, de
     )
     waiting, apart, progress = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), deadline_s))
     backlog = Backlog(0, None, 0.0)
-    if waiting.count > sorted_max:
-        drained = [msgspec.json.decode(value.value, type=_Progress).accepted_at for value in progress.values]
-        backlog = Backlog(waiting.count, None, _age_s(drained[0], now) if drained else None)
+    told = [msgspec.json.decode(value.value, type=_Progress) for value in progress.values]
+    older = any(each.left or each.aside for each in told)
+    if waiting.count > (_SORTED_MAX if older else sorted_max):
+        drained_s = _age_s(told[0].accepted_at, now) if told and not older else None
+        backlog = Backlog(waiting.count, None, drained_s)
     elif waiting.count:
         oldest = await store.get(Range(_WAITING, _WAITING_END, limit=1, by_creation=True), deadline_s)
         for value in oldest.values:

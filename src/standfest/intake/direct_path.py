@@ -21,7 +21,7 @@ from standfest.intake.journal import Journal
 from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, StatementFailed
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, StatementFailed, TryAgain
 from standfest.telemetry.failures import facts_of
 
 STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
@@ -30,7 +30,7 @@ orders that are tried on both paths."""
 PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
 """How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
 TRY_OUT_INTERVAL_S = 1.0
-"""Where the database refuses an order by itself, it is found out so often at most whether it would refuse every one."""
+"""Where an order fails for what may be its own fault, it is found out so often at most whether every one would."""
 
 _log = structlog.get_logger(__name__)
 
@@ -110,17 +110,17 @@ class DirectPath:
         return Earlier(self._within_reach(self.backlog.demand), self._ask)
 
     async def refuses_all(self) -> bool:
-        """Whether the database refuses a synthetic order, too; False where that was asked a moment ago."""
+        """Whether a synthetic order fails, too; False where that was asked a moment ago, or says nothing."""
         now = time.monotonic()
         if now - self._tried_out_at < TRY_OUT_INTERVAL_S:
             return False
         self._tried_out_at = now
         try:
             await try_out(self._database, trial_order(), Deadline.after(self.attempt_max_s))
-        except (StatementFailed, psycopg.Error):
+        except (TryAgain, PoolBusy):
+            return False
+        except (DatabaseUnavailable, OutcomeUnknown, psycopg.Error):
             return True
-        except (DatabaseUnavailable, OutcomeUnknown):
-            pass  # that is for the next order to find out
         return False
 
     async def run(self) -> None:

@@ -7,9 +7,10 @@ work. An entry is deleted after the commit, and only where it is still the one t
 What says something about the database makes a drainer wait. Whatever else goes wrong is sought by halving until one
 entry is alone with it: that one is set apart, and the others go on. An entry that fails alone proves nothing where
 every order would fail (a release and a schema that do not fit): so a synthetic order is tried out first, and where
-that fails as well, it is the database. What asks to be tried again stays for the next round, and with it what comes
-later for the same goods; so does whatever wants goods that somebody holds locked. Such entries come last in a round,
-and that all others were looked at is said before.
+that fails as well, it is the database. What asks to be tried again, or says something about the database although a
+synthetic order can be written, stays for the next round, and with it what comes later for the same goods; so does
+whatever wants goods that somebody holds locked. Such entries come last in a round, and that all others were looked at
+is said before. One that fails alone again and again is set apart, save for what no order can cause (`_NEVER_ITS_OWN`).
 """
 
 import asyncio
@@ -34,7 +35,7 @@ from standfest.intake.drain_ahead import JOURNAL_DEADLINE_S, Ahead, give_way_s
 from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Progress, Waiting
-from standfest.intake.left_aside import LeftAside, Pair, batches_of, products_of
+from standfest.intake.left_aside import Alone, LeftAside, Pair, batches_of, products_of
 from standfest.intake.locks import locked_stock
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database
@@ -42,10 +43,15 @@ from standfest.storage.deadline import Deadline, pause
 from standfest.storage.errors import (
     DatabaseUnavailable,
     LockTimeout,
+    NoStandby,
     OutcomeUnknown,
+    PoolBusy,
     StatementFailed,
+    TooManyConnections,
     TryAgain,
     concerns_the_database,
+    is_perhaps_ones_own,
+    sqlstate_of,
 )
 from standfest.storage.statements import statement
 from standfest.telemetry.failpoints import reach
@@ -78,6 +84,7 @@ _DATABASE_DEADLINE_S = 5.0
 
 _LOCK_LOOK_S, _LOCK_ATTEMPTS = 0.05, 3
 
+_NEVER_ITS_OWN = (LockTimeout, PoolBusy, NoStandby, TooManyConnections)
 _AWAY = (DatabaseUnavailable, OutcomeUnknown, EtcdError)
 _ROLLED_BACK = "40"  # SQLSTATE class: deadlocks and the like, as opposed to locks that are not available
 _DEFECTS = (psycopg.Error, StandfestError, msgspec.MsgspecError)
@@ -172,7 +179,10 @@ class Drainer:
             began = datetime.datetime.now(datetime.UTC)
             list_max = LIST_MAX + len(self._too_new) + min(len(self._left.order_ids), LEFT_LISTED_MAX)
             listing = await self._journal.listing(list_max, JOURNAL_DEADLINE_S)
-            self._left_before, self._left = self._left, LeftAside(self._left.alone.intersection(listing.order_ids))
+            self._left_before, self._left = (
+                self._left,
+                LeftAside({name: self._left.alone[name] for name in listing.order_ids if name in self._left.alone}),
+            )
             self._listed_at = time.monotonic()
             self._too_new.intersection_update(listing.order_ids)
             names = [name for name in listing.order_ids if name not in self._too_new]
@@ -190,7 +200,7 @@ class Drainer:
                 # All were looked at, and what is left aside may keep the round waiting.
                 if whole and not over() and (last or self._left.order_ids or not drained):
                     aside = len(last) + len(self._left.order_ids) + len(listing.order_ids) - len(names)
-                    await ahead.say(Progress(began, listing.revision, aside))
+                    await ahead.say(Progress(began, listing.revision, aside, aside))
                 for batch in self._left_before.batches(last, self._batch_max):
                     if over():
                         for pair in batch:
@@ -249,8 +259,7 @@ class Drainer:
         except EtcdError:
             raise
         except Exception as error:
-            if self._turn is not None:
-                await self._turn.execute("SELECT")
+            await self._keep_turn()
             if len(waiting) > 1 and isinstance(error, LockTimeout) and attempt < _LOCK_ATTEMPTS:
                 self._left.hold(await self._locked(waiting, standing=attempt == 1))
                 return await self._drain(waiting, ahead, attempt + 1)
@@ -260,11 +269,13 @@ class Drainer:
             if len(waiting) == 1:
                 return await self._judge(waiting[0], error)
             if concerns_the_database(error):
-                raise
+                if not is_perhaps_ones_own(error):
+                    raise
+                await self._try_out()
             middle = len(waiting) // 2
             return await self._drain(waiting[:middle], ahead) + await self._drain(waiting[middle:], ahead)
         reach("drain.committed")
-        await ahead.remove(waiting)
+        await ahead.remove(waiting, len(self._left_before.order_ids | self._left.order_ids) + len(self._too_new))
         self._count(waiting)
         return len(waiting)
 
@@ -292,10 +303,14 @@ class Drainer:
         entry = pair[0]
         await self._try_out()
         if concerns_the_database(error) or (isinstance(error, TryAgain) and not _is_rolled_back(error)):
-            _log.warning("journal_entry_left", order_id=str(entry.order_id), **facts_of(error))
-            self._left.add(pair)
-            self._left.alone.add(entry.order_id)
-            return 0
+            failed, now = self._left.alone.get(entry.order_id, Alone()), time.monotonic()
+            its_own = not isinstance(error, _NEVER_ITS_OWN)
+            if its_own:
+                failed = failed.again(now)
+            if not (its_own and failed.is_enough(now)):
+                _log.warning("journal_entry_left", order_id=str(entry.order_id), **facts_of(error))
+                self._left.add_alone(pair, failed)
+                return 0
         kind = _kind(error)
         if self._alike[kind] >= ALIKE_MAX:
             _log.error("journal_entries_fail_alike", order_id=str(entry.order_id), kind=kind, **facts_of(error))
@@ -316,6 +331,12 @@ class Drainer:
             await try_out(self._database, order, Deadline.after(_DATABASE_DEADLINE_S))
         except (psycopg.Error, StatementFailed) as error:
             raise OrdersRefused(f"the database refuses every order: {facts_of(error)['error']}") from error
+        await self._keep_turn()
+
+    async def _keep_turn(self) -> None:
+        """Has the turn's transaction stand idle for no longer than one batch may take."""
+        if self._turn is not None:
+            await self._turn.execute("SELECT")
 
     async def _write(self, batch: Sequence[Pair]) -> None:
         orders = [order for _, order in batch]
@@ -364,16 +385,12 @@ class Drainer:
 
 def _kind(error: Exception) -> str:
     """What makes two failures alike."""
-    for each in (error, error.__cause__):
-        if isinstance(each, (psycopg.Error, StatementFailed)) and each.sqlstate:
-            return each.sqlstate
-    return type(error).__name__
+    return sqlstate_of(error) or type(error).__name__
 
 
 def _is_rolled_back(error: Exception) -> bool:
     """Whether it was rolled back for the sake of another. A lock is waited for instead: who holds it lets go."""
-    cause = error.__cause__
-    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith(_ROLLED_BACK)
+    return sqlstate_of(error).startswith(_ROLLED_BACK)
 
 
 async def forget_synthetic(database: Database) -> None:

@@ -60,12 +60,13 @@ class Ahead:
         self.read_s = time.monotonic() - began
         return entries
 
-    async def remove(self, batch: Sequence[Pair]) -> None:
-        """Removes written entries; waits only for the removal before."""
+    async def remove(self, batch: Sequence[Pair], left: int) -> None:
+        """Removes written entries; waits only for the removal before. `left`: see `Progress`."""
         if self._removing is not None:
             await self._removing
         if self._progress is not None:  # what was said to be left aside is all that can be removed after it
-            self._progress = msgspec.structs.replace(self._progress, aside=max(self._progress.aside - len(batch), 0))
+            aside = max(self._progress.aside - len(batch), 0)
+            self._progress = msgspec.structs.replace(self._progress, aside=aside, left=left)
         self._removing = asyncio.create_task(self._journal.remove(batch, JOURNAL_DEADLINE_S, self._progress))
 
     async def say(self, progress: Progress) -> None:

@@ -39,7 +39,7 @@ from standfest.intake.locks import HELD, Held, Placed, StockLocks
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, StatementFailed, TryAgain
+from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, TryAgain, is_perhaps_ones_own
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
 
@@ -411,12 +411,12 @@ class Intake:
             placed = await place(orders, Deadline.after(min(self._way.attempt_max_s, deadline.remaining_s)))
         except (TryAgain, PoolBusy):  # nothing is said of the database
             raise
-        except StatementFailed as error:
-            if len(orders) == 1 and await self._way.refuses_all():
-                self._way.leave(error)
-            raise
         except (DatabaseUnavailable, OutcomeUnknown) as error:
-            if began >= self._way.back_at:  # what set off before the way back was found says nothing of it
+            if is_perhaps_ones_own(error):
+                leaves = len(orders) == 1 and await self._way.refuses_all()
+            else:
+                leaves = began >= self._way.back_at  # what set off before the way back was found says nothing of it
+            if leaves:
                 self._way.leave(error)
             raise
         if HELD not in placed:
@@ -428,4 +428,4 @@ class Intake:
 
 
 def _concerns_the_direct_path(error: Exception) -> bool:
-    return isinstance(error, (DatabaseUnavailable, OutcomeUnknown)) and not isinstance(error, StatementFailed)
+    return isinstance(error, (DatabaseUnavailable, OutcomeUnknown)) and not is_perhaps_ones_own(error)

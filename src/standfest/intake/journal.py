@@ -106,6 +106,8 @@ class Progress(msgspec.Struct, frozen=True):
     """What was created at it, or before, is drained, or left aside; None where an older release wrote this."""
     aside: int = 0
     """So many entries were left aside, and wait still: whoever comes later overtakes them."""
+    left: int = 0
+    """At most so many of what was created before wait still; 0 where for certain none does."""
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -344,7 +346,9 @@ def _later(said: Progress | None, now: Progress) -> Progress:
     """Progress that goes back nowhere."""
     if said is None or said.revision is None or now.revision is None:
         return now
-    return Progress(max(said.accepted_at, now.accepted_at), max(said.revision, now.revision), said.aside)
+    return msgspec.structs.replace(
+        said, accepted_at=max(said.accepted_at, now.accepted_at), revision=max(said.revision, now.revision)
+    )
 
 
 def _create(order: Order) -> Txn:

@@ -1,25 +1,46 @@
 """Entries of the journal that a drainer leaves for its next round, and the batches that entries are written in."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from uuid import UUID
+
+import msgspec
 
 from standfest.domain.orders import Order
 from standfest.intake.journal import Waiting
 
 BATCH_LINES_MAX = 4_000
+ALONE_MAX, ALONE_S = 5, 10.0
+"""An entry that fails alone so often, and for so long, while a synthetic order can be written, is set apart."""
 
 Pair = tuple[Waiting, Order]
 """An entry, and the order in it."""
 
 
+class Alone(msgspec.Struct, frozen=True):
+    """How an entry fared that was tried alone while a synthetic order could be written."""
+
+    times: int = 0
+    """It failed so often for what may be its own fault."""
+    since: float = 0.0
+    """When it first did so, in monotonic seconds."""
+
+    def again(self, now: float) -> "Alone":
+        """After one more such failure."""
+        return Alone(self.times + 1, self.since if self.times else now)
+
+    def is_enough(self, now: float) -> bool:
+        """Whether it is the entry's own fault by now."""
+        return self.times >= ALONE_MAX and now - self.since >= ALONE_S
+
+
 class LeftAside:
     """Entries that a round left for the next one, and the goods that they want, which later ones must not take."""
 
-    def __init__(self, alone: Iterable[UUID] = ()) -> None:
+    def __init__(self, alone: Mapping[UUID, Alone] = {}) -> None:
         """`alone`: entries that were tried alone in earlier rounds and wait still."""
         self.order_ids: set[UUID] = set()
-        self.alone = set(alone)
+        self.alone = dict(alone)
         """Entries that failed when they were tried alone: they are never tried in company again."""
         self._products: set[int] = set()
 
@@ -31,6 +52,11 @@ class LeftAside:
         """Leaves an entry."""
         self.order_ids.add(pair[0].order_id)
         self._products |= products_of(pair[1])
+
+    def add_alone(self, pair: Pair, failed: Alone) -> None:
+        """Leaves an entry that failed when it was tried alone."""
+        self.add(pair)
+        self.alone[pair[0].order_id] = failed
 
     def hold(self, products: set[int]) -> None:
         """Leaves whatever wants one of these products."""

@@ -2,6 +2,9 @@
 
 from standfest.errors import StandfestError
 
+_OF_A_STATEMENT = ("53", "08P01")
+"""No resources, protocol violation: what the server is asked for can be too much, or odd, while it is well."""
+
 
 class DatabaseUnavailable(StandfestError):
     """Nothing was changed: there was no primary, no free connection, or the work was rolled back."""
@@ -40,6 +43,19 @@ class TooManyConnections(DatabaseUnavailable):
 
 class OutcomeUnknown(StandfestError):
     """A commit was sent and no durable yes came back: it may or may not have happened."""
+
+
+def sqlstate_of(error: BaseException) -> str:
+    """What the server answered, as an SQLSTATE; empty where it gave no answer."""
+    states = (getattr(each, "sqlstate", None) for each in (error, error.__cause__))
+    return next((state for state in states if state), "")
+
+
+def is_perhaps_ones_own(error: BaseException) -> bool:
+    """Whether a failure may be that of one order alone, and others would fare better without it."""
+    if isinstance(error, OutcomeUnknown):
+        return False
+    return isinstance(error, StatementFailed) or sqlstate_of(error).startswith(_OF_A_STATEMENT)
 
 
 def concerns_the_database(error: BaseException) -> bool:

@@ -11,6 +11,7 @@ from standfest.intake.audit.pace import PASS_PAUSE_MAX_S, books_rest_s, pass_pau
 
 FAILOVER = Sight(
     lag_s=45.0,
+    waiting_s=200.0,
     unaudited_bytes=40_000_000,
     receipts_pass_age_s=3_000.0,
     orders_pass_age_s=40_000.0,
@@ -40,6 +41,7 @@ def test_a_failover_on_a_busy_cluster_is_no_fault() -> None:
     ("figure", "value"),
     [
         ("lag_s", 61.0),
+        ("waiting_s", 301.0),
         ("unaudited_bytes", 70_000_000),
         ("receipts_pass_age_s", 7_300.0),
         ("orders_pass_age_s", 90_000.0),

@@ -268,13 +268,32 @@ def _receipt(rows: StoredOrder, **values: Any) -> Receipt:
 
 
 def test_a_receipt_is_borne_out_or_not() -> None:
-    """The promise, path and moment may differ (repeats on another path); number and hashes may not."""
+    """Path and moment may differ (repeats on another path), number and hashes may not."""
     rows = confirmed()
     agreement = agreement_of(rows)
     assert judge_receipt(_receipt(rows), agreement) == ()
     assert judge_receipt(_receipt(rows, promise="accepted", path="journal", accepted_at=AT), agreement) == ()
     for change in ({"number": "0000-0000-0000-0"}, {"request_hash": "0" * 63 + "1"}, {"content_hash": "0" * 64}):
         assert [flaw.kind for flaw in judge_receipt(_receipt(rows, **change), agreement)] == ["altered"]
+
+
+def test_what_was_promised_is_what_was_decided() -> None:
+    """Whatever became of an accepted order; any other promise is its first event's, if this release knows that."""
+    order = received(line(1, 3, "backorder"))
+    conflict = set_aside(order, uuid4())
+    decided = {
+        "confirmed": placed(order, sku_1=3),
+        "backordered": placed(order),
+        "declined": placed(received(line(1, 3))),
+        "conflict": stored(conflict.order, placement_event(conflict)),
+    }
+    for promise in ("accepted", *decided):
+        for decision, rows in decided.items():
+            receipt = receipt_of(order, rows.events[0].content_hash, promise)
+            flaws = [flaw.kind for flaw in judge_receipt(receipt, agreement_of(rows))]
+            assert flaws == ([] if promise in ("accepted", decision) else ["altered"]), (promise, decision)
+            later = _event(type="order.wrapped")(rows)
+            assert judge_receipt(receipt, agreement_of(later)) == ()
 
 
 def test_an_entry_in_the_journal_bears_a_receipt_out() -> None:

@@ -228,6 +228,7 @@ class Auditor:
         duty, follower = self._duty.held, self._follower
         return Sight(
             lag_s=follower.lag_s,
+            waiting_s=follower.waiting_s,
             unaudited_bytes=follower.unaudited_bytes,
             receipts_pass_age_s=self._receipts.age_s,
             orders_pass_age_s=self._orders.age_s if duty else None,
@@ -293,12 +294,13 @@ class Auditor:
 
     async def _watch_newest(self) -> None:
         while True:
-            began = time.monotonic()
-            last = await self._watch.step() if self._duty.held and await self._looks.database_there() else None
+            last, took_s = None, 0.0
+            if self._duty.held and await self._looks.database_there():
+                last, took_s = await self._watch.step(), self._watch.took_s
             if last is not None:
                 self._watched.now()
             rest_s = pace.WATCH_REST_S if last or last is None else 0.0
-            await asyncio.sleep(max(pace.WATCH_PAUSES * (time.monotonic() - began), rest_s))
+            await asyncio.sleep(max(pace.WATCH_PAUSES * took_s, rest_s))
 
     async def _copy_seals(self) -> None:
         while True:

@@ -10,6 +10,8 @@ from standfest.intake.audit.faults import Fault
 
 LAG_MAX_S = 60.0
 """The oldest receipt that is not settled."""
+WAITING_MAX_S = 300.0
+"""The oldest receipt whose order waits in the journal, or is set apart there: by then the journal is drained."""
 UNAUDITED_BYTES_MAX = 64 * 1024 * 1024
 """Receipts that were not read yet: more than 100,000."""
 RECEIPTS_PASS_AGE_MAX_S = 2 * 3_600.0
@@ -40,6 +42,8 @@ class Sight(msgspec.Struct, frozen=True):
     """How far an audit sees."""
 
     lag_s: float
+    waiting_s: float
+    """Age of the oldest receipt whose order is in the journal still."""
     unaudited_bytes: int
     receipts_pass_age_s: float
     orders_pass_age_s: float | None
@@ -69,6 +73,7 @@ def behind(sight: Sight, now: float) -> list[Fault]:
     """What was not looked at for too long, as it is at `now` (seconds since 1970)."""
     bounds: list[tuple[str, float | None, float, str]] = [
         ("receipts", sight.lag_s, LAG_MAX_S, "the oldest receipt that is not settled is {:.0f} s old"),
+        ("orders in the journal", sight.waiting_s, WAITING_MAX_S, "the oldest one was accepted {:.0f} s ago"),
         ("receipts on disk", sight.unaudited_bytes, UNAUDITED_BYTES_MAX, "{:.0f} bytes of receipts are not read"),
         ("receipts pass", sight.receipts_pass_age_s, RECEIPTS_PASS_AGE_MAX_S, "the last full pass ended {:.0f} s ago"),
         ("orders pass", sight.orders_pass_age_s, ORDERS_PASS_AGE_MAX_S, "the last full pass ended {:.0f} s ago"),

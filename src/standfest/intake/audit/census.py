@@ -30,6 +30,7 @@ from standfest.intake.audit.blocks import (
     subject_of,
 )
 from standfest.intake.audit.complete import Complete
+from standfest.intake.audit.decide import PROMISES
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.looks import DEADLINE_S, Looks
 from standfest.intake.audit.model import Subject
@@ -55,12 +56,6 @@ EXPLAINED_MAX = 200
 """Orders without a receipt that are asked about in one round."""
 
 _COULD_NOT = (DatabaseUnavailable, OutcomeUnknown, psycopg.Error)
-_PROMISES = {
-    "order.confirmed": "confirmed",
-    "order.backordered": "backordered",
-    "order.declined": "declined",
-    "order.conflict": "conflict",
-}
 _log = structlog.get_logger(__name__)
 
 Explain = Callable[[Sequence[Question]], Explanation]
@@ -327,7 +322,7 @@ class Census:
 
 def _receipt(row: Row) -> Receipt | None:
     """The receipt that an order's client was given, as its first event has it."""
-    promise = _PROMISES.get(row.first_type or "")
+    promise = PROMISES.get(row.first_type or "")
     if promise is None or row.first_content_hash is None:
         return None
     return Receipt(

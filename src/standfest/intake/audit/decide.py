@@ -27,6 +27,13 @@ ID_VERSION = 8
 AGREED_AGAIN = "order.agreed_again"
 _CONFLICT = "order.conflict"
 
+PROMISES = {
+    "order.confirmed": "confirmed",
+    "order.backordered": "backordered",
+    "order.declined": "declined",
+    _CONFLICT: "conflict",
+}
+"""What an order's client was promised, by its first event; `accepted` promises none of these."""
 _STATUS_AFTER = {
     "order.confirmed": ("confirmed",),
     "order.backordered": ("backordered",),
@@ -56,7 +63,8 @@ def agreement_of(stored: StoredOrder) -> Agreement:
     """What a receipt of this order may speak of."""
     hashes = [event.content_hash.hex() for event in stored.events]
     hashes += [str((_details(event) or {}).get("agreed_hash")) for event in stored.events if event.type == AGREED_AGAIN]
-    return Agreement(stored.request_hash.hex(), " ".join(hashes))
+    first = stored.events[0].type if stored.events else ""
+    return Agreement(stored.request_hash.hex(), " ".join(hashes), stored.position, first)
 
 
 def judge_order(stored: StoredOrder, acknowledged: bool = False) -> tuple[Flaw, ...]:
@@ -76,6 +84,9 @@ def _differences(receipt: Receipt, agreement: Agreement) -> Iterator[str]:
         yield "the request hash is not the one that was acknowledged"
     if receipt.content_hash not in agreement.content_hashes:
         yield "what was acknowledged was never agreed, by the order's events"
+    decided = PROMISES.get(agreement.first_event, receipt.promise)  # a later release has other events
+    if receipt.promise not in ("accepted", decided):
+        yield f"it was acknowledged as {receipt.promise}, and is {decided} by its first event"
 
 
 def _identity(stored: StoredOrder, acknowledged: bool) -> Iterator[Flaw]:

@@ -100,7 +100,7 @@ class Follower:
         self._findings = findings
         self._faults = faults
         self._files = {name: _followed(state) for name, state in files.items()}
-        self._unsettled = Unsettled(directory, looks, findings)
+        self._unsettled = Unsettled(directory, looks, findings, faults)
         self._left = Left(left)
         self._booted = booted
         self.left_lines = left_lines
@@ -165,6 +165,12 @@ class Follower:
         """Age of the oldest receipt that is not settled, unread ones included; 0 where there is none."""
         since = [at for at in (self._unsettled.oldest_unknown_at, self._oldest_unread_at) if at is not None]
         return max(0.0, time.time() - min(since)) if since else 0.0
+
+    @property
+    def waiting_s(self) -> float:
+        """Age of the oldest receipt whose order is in the journal still; 0 where there is none."""
+        since = self._unsettled.oldest_waiting_at
+        return 0.0 if since is None else max(0.0, time.time() - since)
 
     def states(self) -> dict[str, FileState]:
         """How far each file is settled: up to a place before its first receipt that is not."""

@@ -1,10 +1,9 @@
 """Looking: a quick look at many receipts or orders, and a thorough one at what seemed wrong.
 
-A quick look reads the primary's newest snapshot as this process sees it. It may see too little: a primary that was
-replaced and does not know it still answers reads, and an order may be on its way from the journal to the database.
-So it accuses nobody. The thorough look asks database, journal, and database again, the database in transactions
-that commit: only a node that is the primary still can do that. In this order an order that is drained meanwhile is
-seen in one place at least.
+A quick look acquits, so it is a read that is proven (`Database.read`). It may see too little: it asks each place once,
+and an order may be on its way from the journal to the database. So it accuses nobody. The thorough look asks database,
+journal, and database again, the database in transactions of its own that commit. In this order an order that is
+drained meanwhile is seen in one place at least.
 
 While the database is away nobody asks it but one probe now and then, so that to wait costs next to nothing.
 """

@@ -32,6 +32,8 @@ class Agreement(msgspec.Struct, frozen=True):
     """All content hashes that were ever agreed for it, in hexadecimal, with spaces between."""
     position: int = 0
     """Ingest position: `orders.id`; 0 where the order is in the journal."""
+    first_event: str = ""
+    """Type of its first event, which says what was decided; empty where nothing is decided yet."""
 
 
 class StoredOrder(msgspec.Struct, frozen=True):

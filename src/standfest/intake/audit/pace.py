@@ -7,8 +7,8 @@ ROUND_S = 1.0
 PASS_PAUSES = 40.0
 """A full pass rests so many times its effort: with what the database does for it, 5 % of one core."""
 WATCH_PAUSES = 80.0
-"""A look at the newest orders rests so many times as long as it took: the database computes for it on 1.25 % of one
-core at most."""
+"""A look at the newest orders rests so many times as long as the database worked for it, its proof left out: that is
+1.25 % of one core at most."""
 BOOKS_PAUSES = 100.0
 """The same for stock and feed: 1 % of one core while a look takes up to 6 s."""
 BOOKS_REST_MAX_S = BOOKS_PASS_AGE_MAX_S / 3

@@ -8,8 +8,6 @@ import asyncio
 import time
 from pathlib import Path
 
-import structlog
-
 from standfest.intake.audit.faults import Faults
 from standfest.intake.audit.files import Piece, read_piece
 from standfest.intake.audit.follow import Follower
@@ -20,7 +18,7 @@ from standfest.telemetry.failures import facts_of
 
 BATCH = 200
 
-_log = structlog.get_logger(__name__)
+_AGAIN = " as read again"
 
 
 class Pass:
@@ -66,6 +64,7 @@ class ReceiptsPass(Pass):
         self._faults = faults
         self._digest, self._wanted = b"", (0, b"")
         self._damaged = 0
+        self._unreadable: dict[str, str] = {}
         self._directory = directory
         self._looks = looks
         self._suspects = suspects
@@ -86,6 +85,8 @@ class ReceiptsPass(Pass):
             return False
         if not self._waiting:
             self._waiting = None
+            self._faults.replace("receipts_unreadable", self._unreadable, lambda subject: subject.endswith(_AGAIN))
+            self._unreadable = {}
             self._suspects.pass_ended()
             self._ended()
         return True
@@ -94,8 +95,12 @@ class ReceiptsPass(Pass):
         """One batch of a file. False where it could not be looked at."""
         try:
             piece = await asyncio.to_thread(self._read, path)
-        except OSError as error:  # the follower says so as well, and what it says stays
-            _log.warning("audit_cannot_read_receipts", file=path.name, **facts_of(error))
+        except FileNotFoundError:  # the audit removed it meanwhile, or the follower says so
+            self._next_file()
+            return True
+        except OSError as error:  # the follower does not open a file that it has read to its end
+            self._unreadable[f"{path.name}{_AGAIN}"] = detail = str(facts_of(error)["error"])
+            self._faults.note("receipts_unreadable", f"{path.name}{_AGAIN}", detail)
             self._next_file()
             return True
         if not await self._look(piece):
@@ -123,7 +128,7 @@ class ReceiptsPass(Pass):
         self._offset, self._digest = piece.end, piece.digest
         self._damaged += piece.damaged
         upto, digest = self._wanted
-        subject = f"{name} as read again"
+        subject = f"{name}{_AGAIN}"
         if upto and self._offset == upto:
             if self._digest != digest:
                 self._faults.note("receipts_damaged", subject, "lines that were read before are others by now")

@@ -39,6 +39,8 @@ class _Run(msgspec.Struct):
     alive_at: float = 0.0
     written_until: float = 0.0
     closed: dict[str, int] = {}
+    unanswered: set[UUID] = set()
+    """Orders whose clients got no definite answer."""
     damaged: int = 0
 
 
@@ -70,8 +72,6 @@ class Runs:
         self._looks = 0
         self._numbered: dict[str, bool] = {}
         self._old: dict[str, Window] = {}
-        self.unanswered: set[UUID] = set()
-        """Orders whose clients got no definite answer."""
         self.windows: list[Window] = []
         """Unclean ends."""
 
@@ -114,7 +114,7 @@ class Runs:
 
     def explains(self, order_id: UUID, accepted_at: float) -> str:
         """Why there may be no receipt of an order: `unanswered`, `unclean`, or nothing."""
-        if order_id in self.unanswered:
+        if any(order_id in run.unanswered for run in self._runs.values()):
             return "unanswered"
         return "unclean" if any(each.covers(accepted_at) for each in self.windows) else ""
 
@@ -151,7 +151,7 @@ class Runs:
                 case "closed":
                     run.closed[mark.file] = mark.lines
                 case "unanswered" if mark.order_id is not None:
-                    self.unanswered.add(mark.order_id)
+                    run.unanswered.add(mark.order_id)
                 case "ended":
                     run.ended = True
                 case _:
@@ -175,6 +175,8 @@ class Runs:
                 self._old[stem] = self._lifetime(stem)
         for gone in self._old.keys() - stems:
             del self._old[gone]
+        for gone in self._numbered.keys() - stems:
+            del self._numbered[gone]
 
     def _is_numbered(self, stem: str) -> bool | None:
         for path in self._directory.glob(f"{stem}-*.jsonl"):

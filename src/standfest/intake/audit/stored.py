@@ -23,7 +23,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError
 async def read_agreements(connection: Connection, order_ids: Sequence[UUID]) -> dict[UUID, Agreement]:
     """As much of these orders as their receipts speak of; orders that are not there are left out."""
     cursor = await connection.execute(statement("audit/read_agreements"), {"order_id": list(order_ids)})
-    return {row[0]: Agreement(row[1], row[2], row[3]) for row in await cursor.fetchall()}
+    return {row[0]: Agreement(*row[1:]) for row in await cursor.fetchall()}
 
 
 async def find_positions(connection: Connection, order_ids: Sequence[UUID]) -> list[int]:

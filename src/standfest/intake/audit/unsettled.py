@@ -1,20 +1,24 @@
 """Receipts that were read and not found at once: looked at again and again, until it is known what became of them."""
 
 import asyncio
+import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from standfest.intake.audit.files import Piece, Read, read_piece
+from standfest.intake.audit.faults import Faults
+from standfest.intake.audit.files import Piece, read_piece
 from standfest.intake.audit.findings import Findings
 from standfest.intake.audit.looks import Glance, Looks
 from standfest.intake.audit.model import Examined, Subject
+from standfest.intake.receipt_lines import Entry
 from standfest.intake.receipts import Receipt
+from standfest.telemetry.failures import facts_of
 
 BATCH = 200
 """Receipts a look."""
@@ -54,25 +58,29 @@ class _Deferred(NamedTuple):
 
 _Place = tuple[str, int]
 """Name of a file and where a line begins in it."""
+_AGAIN = " looked at again"
 
 
 class Unsettled:
     """The receipts of one directory that are not settled: some in memory, of further ones their places."""
 
-    def __init__(self, directory: Path, looks: Looks, findings: Findings) -> None:
+    def __init__(self, directory: Path, looks: Looks, findings: Findings, faults: Faults) -> None:
         """
         Args:
             directory: where the files are.
             looks: what is looked with.
             findings: where flaws of orders go.
+            faults: where it goes that a receipt cannot be read again.
         """
         self._directory = directory
         self._looks = looks
         self._findings = findings
+        self._faults = faults
         self._pending: dict[_Place, _Pending] = {}
         self._deferred: deque[_Deferred] = deque()
         self._deferred_ids: set[UUID] = set()
         self._deferred_unknown = 0
+        self._unreadable: dict[_Place, str] = {}
 
     def held(self, order_ids: Iterable[UUID]) -> set[UUID]:
         """Those of these orders of which a receipt was read and waits to be looked at again."""
@@ -97,10 +105,15 @@ class Unsettled:
     @property
     def oldest_unknown_at(self) -> float | None:
         """When the oldest receipt of which nothing is known was given, in seconds since 1970; None without any."""
-        since = [pending.at for pending in self._pending.values() if pending.glance != "waits"]
-        if self._deferred_unknown:
-            since.append(next(each.at for each in self._deferred if each.glance != "waits"))
-        return min(since, default=None)
+        return min((each.at for each in self._all() if each.glance != "waits"), default=None)
+
+    @property
+    def oldest_waiting_at(self) -> float | None:
+        """The same of those whose orders are in the journal still."""
+        return min((each.at for each in self._all() if each.glance == "waits"), default=None)
+
+    def _all(self) -> Iterator[_Pending | _Deferred]:
+        return itertools.chain(self._pending.values(), self._deferred)
 
     def first_places(self) -> dict[str, int]:
         """Where in each file its first receipt begins that is not settled, in bytes."""
@@ -118,6 +131,8 @@ class Unsettled:
         """Lets go of the receipts of a file."""
         for place in [place for place in self._pending if place[0] == name]:
             del self._pending[place]
+        for place in [place for place in self._unreadable if place[0] == name]:
+            del self._unreadable[place]
         kept = [each for each in self._deferred if each.name != name]
         self._deferred = deque(kept)
         self._deferred_ids = {each.order_id for each in kept}
@@ -154,19 +169,25 @@ class Unsettled:
             await self._look_again(due[start : start + BATCH])
 
     async def _recall(self) -> None:
-        """Reads deferred receipts again, as many as there is room for."""
+        """Reads deferred receipts again, as many as there is room for; those that cannot be read now come last."""
         room = min(PENDING_MAX - len(self._pending), LOOK_AGAIN_MAX, len(self._deferred))
-        if room <= 0:
-            return
-        some = [self._deferred.popleft() for _ in range(room)]
-        reads = await asyncio.to_thread(_read_again, self._directory, some)
+        some = list(itertools.islice(self._deferred, max(room, 0)))
+        reads = await asyncio.to_thread(_read_again, self._directory, some) if some else []
         for each, read in zip(some, reads, strict=True):
+            if not self._deferred or self._deferred[0] is not each:
+                continue  # its file was let go of meanwhile
+            self._deferred.popleft()
+            place = each.name, each.start
+            if isinstance(read, str):
+                self._unreadable[place] = read
+                self._deferred.append(each)
+                continue
+            self._unreadable.pop(place, None)
             self._deferred_ids.discard(each.order_id)
             self._deferred_unknown -= each.glance != "waits"
-            if read is not None:
-                entry = read.entry
-                pending = _Pending(entry.receipt, entry.at, each.glance, time.monotonic(), LOOK_AGAIN_S)
-                self._pending[each.name, each.start] = pending
+            self._pending[place] = _Pending(read.receipt, read.at, each.glance, time.monotonic(), LOOK_AGAIN_S)
+        unreadable = {f"{name}{_AGAIN}": detail for (name, _), detail in self._unreadable.items()}
+        self._faults.replace("receipts_unreadable", unreadable, lambda subject: subject.endswith(_AGAIN))
 
     async def _look_again(self, places: list[_Place]) -> None:
         pending = {place: self._pending[place] for place in places if place in self._pending}
@@ -196,17 +217,19 @@ class Unsettled:
         pending.due = time.monotonic() + pending.pause_s
 
 
-def _read_again(directory: Path, places: Sequence[_Deferred]) -> list[Read | None]:
-    """The receipts at some places; None where there is none any more."""
-    reads: list[Read | None] = []
-    for each in places:
-        try:
-            piece = read_piece(directory / each.name, each.start, 1)
-        except OSError:
-            reads.append(None)  # reading the file on says so
-            continue
-        reads.append(piece.lines[0] if piece.lines else None)
-    return reads
+def _read_again(directory: Path, places: Sequence[_Deferred]) -> list[Entry | str]:
+    """What the lines at some places hold; why not, where it is not the receipt that was read there."""
+    return [_read_one(directory, each) for each in places]
+
+
+def _read_one(directory: Path, place: _Deferred) -> Entry | str:
+    try:
+        lines = read_piece(directory / place.name, place.start, 1).lines
+    except OSError as error:
+        return str(facts_of(error)["error"])
+    if not lines or lines[0].entry.receipt.order_id != place.order_id:
+        return f"at byte {place.start} the receipt that was read is not there any more"
+    return lines[0].entry
 
 
 def _glance_of(examined: Examined | None) -> Glance:

@@ -126,7 +126,9 @@ class Writers:
             self._windows.add(Window(since - BEFORE_END_S, asked_at + BEFORE_END_S))
         self._statements[statement.run] = statement, asked_at
         while len(self._statements) > RUNS_MAX:
-            del self._statements[next(iter(self._statements))]
+            gone = next(iter(self._statements))
+            del self._statements[gone]
+            self._lost.pop(gone, None)
 
 
 def _unwritten(statement: Statement, now: float) -> str:

@@ -1,4 +1,5 @@
--- What receipts of some orders may speak of: the request hash, and every content hash that was ever agreed.
+-- What receipts of some orders may speak of: the request hash, every content hash that was ever agreed, and what was
+-- decided at first.
 SELECT
     orders.order_id,
     encode(orders.request_hash, 'hex') AS request_hash,
@@ -18,6 +19,16 @@ SELECT
         ),
         ''
     ) AS content_hashes,
-    orders.id AS position
+    orders.id AS position,
+    coalesce(
+        (
+            SELECT event.type
+            FROM order_event AS event
+            WHERE event.order_ref = orders.id
+            ORDER BY event.version
+            LIMIT 1
+        ),
+        ''
+    ) AS first_event
 FROM orders
 WHERE orders.order_id = any(%(order_id)s::uuid [])
