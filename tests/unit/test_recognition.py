@@ -8,9 +8,9 @@ import pytest
 from standfest.cluster.caretaker import mender_arguments
 from standfest.cluster.commands import (
     POSTGRES_HELPER,
-    WITHOUT_INPUT,
     member_start,
     program_arguments,
+    program_start,
     promotion_arguments,
     recognise,
     restarter_arguments,
@@ -35,9 +35,11 @@ def test_what_is_started_is_recognised() -> None:
         command = [program, *program_arguments(HOME, service)]
         assert recognise(command, HOME) == service.name
         assert recognise(command, OTHER) is None
-        assert recognise([*WITHOUT_INPUT, *command], HOME) == service.name
-        started = member_start(Path("/mark"), Path("/data"), Path(command[0]), command[1:])
-        assert recognise([str(word) for word in started], HOME) == service.name
+        for started in (
+            program_start(Path("/log"), Path(program), command[1:]),
+            member_start(Path("/log"), Path("/mark"), Path("/data"), Path(program), command[1:]),
+        ):
+            assert recognise([str(word) for word in started], HOME) == service.name
 
 
 @pytest.mark.parametrize(

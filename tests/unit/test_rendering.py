@@ -75,7 +75,7 @@ def test_members_of_etcd_start_with_their_data() -> None:
     home = HOME.node("n2")
     for name, data in (("etcd", home.etcd), ("journal", home.journal)):
         command = supervisord("n2")[f"program:{name}"]["command"]
-        assert f"{home.founded(name)} {data} --config-file" in command
+        assert f"{home.logs / name}.log {home.founded(name)} {data} {BINARIES.etcd} --config-file" in command
 
 
 def test_no_watchdog_resets_the_machine() -> None:
@@ -173,6 +173,14 @@ def test_nothing_starts_by_itself_and_everything_is_restarted() -> None:
     names = [name.removeprefix("program:") for name in programs]
     assert names == ["etcd", "journal", "patroni", "api", "worker", "audit", "door"]
     assert {(parser[name]["autostart"], parser[name]["autorestart"]) for name in programs} == {("false", "true")}
+
+
+def test_no_program_hangs_on_its_supervisors_pipes() -> None:
+    """Each program appends to a log of its own, so that it lives on when its supervisor dies."""
+    parser = supervisord("n1")
+    for name in (section for section in parser.sections() if section.startswith("program:")):
+        assert parser[name]["stdout_logfile"] == "NONE"
+        assert f"{HOME.node('n1').logs / name.removeprefix('program:')}.log " in parser[name]["command"]
 
 
 def test_only_patronis_etcd_is_killed_when_it_is_stopped() -> None:

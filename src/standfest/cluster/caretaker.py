@@ -1,4 +1,4 @@
-"""What no restart mends on a node: copies that have to be made anew, and PostgreSQL's log, which nobody else bounds.
+"""What no restart mends on a node: copies that have to be made anew, and logs, which nobody else bounds.
 
 A thread of the node's restarter. Standard library only. What takes a whole cluster to decide is done by a process of
 its own, the mender, which is started only where there is a reason.
@@ -6,6 +6,8 @@ its own, the mender, which is started only where there is a reason.
 
 import contextlib
 import logging
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +25,11 @@ _MENDER_S = 600.0
 LOG_BYTES_MAX = 32 * 1024 * 1024
 """Of PostgreSQL's log on a node, without what is written between two looks. It begins a new file every 5 MB
 (log_rotation_size), or every second where more is written."""
+
+PROGRAM_LOG_BYTES_MAX = 5 * 1024 * 1024
+"""Of one file of a program's log, without what is written between two looks; two older ones are kept."""
+
+_KEPT_BY_SUPERVISOR = ("supervisor.log", "restarter.log")
 
 _logger = logging.getLogger("standfest.caretaker")
 
@@ -46,6 +53,7 @@ def _look_after(home: NodeHome, given_up: Callable[[float], tuple[str, ...]]) ->
             mark_founded(home)
             if watch.due(look(home, given_up(time.monotonic())), time.monotonic()):
                 _mend(home)
+            turn_over_logs(home)
         except Exception:
             # Whatever is wrong with one look: without this thread nothing is mended until the restarter's next start.
             _logger.exception("one look at %s failed", home.root)
@@ -64,6 +72,24 @@ def remove_old_logs(home: NodeHome) -> None:
         kept_bytes += size
         if kept_bytes > LOG_BYTES_MAX and position > 0:
             file.unlink(missing_ok=True)
+
+
+def turn_over_logs(home: NodeHome) -> None:
+    """Begin the programs' logs anew where they have more than PROGRAM_LOG_BYTES_MAX, and keep what they had.
+
+    Programs append to an open file, so it is copied and emptied; a line that comes in between is lost.
+    """
+    for file in home.logs.glob("*.log"):
+        if file.name in _KEPT_BY_SUPERVISOR or file.match("postgres-*.log"):
+            continue
+        if file.stat().st_size > PROGRAM_LOG_BYTES_MAX:
+            older = file.with_name(f"{file.name}.1")
+            if older.exists():
+                older.replace(file.with_name(f"{file.name}.2"))
+            try:
+                shutil.copyfile(file, older)
+            finally:  # also where the disk is full
+                os.truncate(file, 0)
 
 
 def _mend(home: NodeHome) -> None:

@@ -18,19 +18,22 @@ MENDER = "mender"
 POSTGRES_HELPER = "postgres-helper"
 """What Patroni runs on PostgreSQL's data directory for a while."""
 
-WITHOUT_INPUT = ("/bin/sh", "-c", 'exec "$0" "$@" </dev/null')
-"""Supervisor gives every program an input pipe that never ends. PostgreSQL's backends inherit it, and one that was
-waiting for its standby when the postmaster was killed goes on as an interactive session that reads it (syncrep.c,
-`whereToSendOutput = DestNone`): it would live for ever, hold the shared memory, and keep the node from starting."""
+BY_ITSELF = ("/bin/sh", "-c", 'exec "$@" </dev/null >>"$0" 2>&1')
+"""How a program starts, its log before it: without a pipe to supervisor, which it may outlive.
+A write to standard output that nobody reads any more kills a Go program (SIGPIPE; os.File, epipecheck): a member of
+etcd would die with the first line that it logs after its supervisor's death.
+The input pipe never ends. PostgreSQL's backends would inherit it, and one that was waiting for its standby when the
+postmaster was killed would go on as an interactive session that reads it (syncrep.c, `whereToSendOutput = DestNone`):
+it would live for ever, hold the shared memory, and keep the node from starting."""
 
 _WITH_DATA = (
     "/bin/sh",
     "-c",
-    'if [ -e "$1" ] && ! ls "$2"/member/wal/*.wal >/dev/null 2>&1; then '
-    'echo "$2 held a member of etcd and is empty: it is not started as if it were new" >&2; exit 1; fi; '
-    'shift 2; exec "$0" "$@" </dev/null',
+    'exec </dev/null >>"$0" 2>&1; if [ -e "$1" ] && ! ls "$2"/member/wal/*.wal >/dev/null 2>&1; then '
+    'echo "$2 held a member of etcd and is empty: it is not started as if it were new"; exit 1; fi; '
+    'shift 2; exec "$@"',
 )
-"""As WITHOUT_INPUT, for a member of etcd; its mark (`NodeHome.founded`) and data directory go before its arguments.
+"""As BY_ITSELF, for a member of etcd; its mark (`NodeHome.founded`) and data directory go between log and program.
 Without its data it would start as if it were new where the others do not answer or know it by another number
 (etcdserver/cluster_util.go, isMemberBootstrapped): forgetful, or the first of a second cluster."""
 
@@ -85,9 +88,14 @@ def program_arguments(home: NodeHome, service: Service) -> list[str]:
             raise ValueError(f"{service.full_name} is not a program that supervisor runs")
 
 
-def member_start(mark: Path, data: Path, program: Path, arguments: Sequence[str]) -> list[str | Path]:
-    """The whole command line of a member of etcd that is not started without the data that it had."""
-    return [*_WITH_DATA, program, mark, data, *arguments]
+def program_start(log: Path, program: Path, arguments: Sequence[str]) -> list[str | Path]:
+    """The whole command line of a program that appends what it says to `log`."""
+    return [*BY_ITSELF, log, program, *arguments]
+
+
+def member_start(log: Path, mark: Path, data: Path, program: Path, arguments: Sequence[str]) -> list[str | Path]:
+    """The same of a member of etcd, which is not started without the data that it had."""
+    return [*_WITH_DATA, log, mark, data, program, *arguments]
 
 
 def recognise(command: Sequence[str], home: NodeHome) -> str | None:
@@ -96,10 +104,9 @@ def recognise(command: Sequence[str], home: NodeHome) -> str | None:
     All arguments must be there as they are given at the start, so that an editor or a pager on one of the files is
     not taken for the part itself.
     """
-    if tuple(command[: len(WITHOUT_INPUT)]) == WITHOUT_INPUT:
-        command = command[len(WITHOUT_INPUT) :]
-    if tuple(command[: len(_WITH_DATA)]) == _WITH_DATA:
-        command = [*command[len(_WITH_DATA) :][:1], *command[len(_WITH_DATA) + 3 :]]
+    for shell, own in ((BY_ITSELF, 1), (_WITH_DATA, 3)):
+        if tuple(command[: len(shell)]) == shell:
+            command = command[len(shell) + own :]
     if not command:
         return None
     config, program = home.config, Path(command[0]).name

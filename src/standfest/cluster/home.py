@@ -57,7 +57,7 @@ class NodeHome:
 
     @property
     def logs(self) -> Path:
-        """One log file a service, rotated by what writes it."""
+        """One log file a service, none of them without a bound."""
         return self.root / "logs"
 
     @property

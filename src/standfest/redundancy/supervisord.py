@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from standfest.cluster.commands import WITHOUT_INPUT, member_start, program_arguments, restarter_arguments
+from standfest.cluster.commands import member_start, program_arguments, program_start, restarter_arguments
 from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.redundancy.site import Site
 
@@ -16,7 +16,7 @@ _START_RETRIES = 3
 """Quick attempts before supervisor gives up (FATAL) and the restarter takes over with longer pauses."""
 
 _LOG_BYTES = "5MB"
-_LOG_BACKUPS = 2
+_LOG_BACKUPS = "2"
 
 _STOP_WAIT_S = {
     Kind.ETCD: 10,
@@ -73,7 +73,7 @@ def render_supervisord(site: Site) -> str:
                 "pidfile": str(home.run / "supervisord.pid"),
                 "logfile": str(home.logs / "supervisor.log"),
                 "logfile_maxbytes": _LOG_BYTES,
-                "logfile_backups": str(_LOG_BACKUPS),
+                "logfile_backups": _LOG_BACKUPS,
                 "childlogdir": str(home.logs),
                 "umask": "077",
                 "nodaemon": "false",
@@ -120,19 +120,18 @@ def _program(site: Site, service: Service) -> str:
             "stopsignal": _STOP_SIGNAL.get(service.kind, "TERM"),
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": str(site.home.logs / f"{service.name}.log"),
-            "stdout_logfile_maxbytes": _LOG_BYTES,
-            "stdout_logfile_backups": str(_LOG_BACKUPS),
+            "stdout_logfile": "NONE",
         },
     )
 
 
 def _start(site: Site, service: Service) -> Sequence[str | Path]:
     program, arguments = _executable(site, service.kind), program_arguments(site.home, service)
+    log = site.home.logs / f"{service.name}.log"
     data = {Kind.ETCD: site.home.etcd, Kind.JOURNAL: site.home.journal}.get(service.kind)
     if data is not None:
-        return member_start(site.home.founded(service.name), data, program, arguments)
-    return [*WITHOUT_INPUT, program, *arguments]
+        return member_start(log, site.home.founded(service.name), data, program, arguments)
+    return program_start(log, program, arguments)
 
 
 def _executable(site: Site, kind: Kind) -> Path:
