@@ -37,6 +37,7 @@ def seen(
     paused: bool = False,
     said: dict[str, dict[str, str]] | None = None,
     lacking: tuple[str, ...] = (),
+    unsupervised: tuple[str, ...] = (),
 ) -> Observation:
     """A cluster where all is well but for what is given; a node's name stands for all of its services.
 
@@ -59,6 +60,7 @@ def seen(
                     pid=1 if runs else None,
                     role=roles.get(name) if runs else None,
                     held=name in held or node.name in held,
+                    unsupervised=name in unsupervised,
                     ready=runs and name not in unready,
                     dependencies=(said or {}).get(name, API_WELL) if runs and service.kind is Kind.API else {},
                     evidence="" if runs and name not in unready else "no answer",
@@ -89,6 +91,14 @@ CASES = {
     "a worker is dead": (
         seen({"n3/worker": State.FAILING}),
         Verdict(up=True, can_lose_a_node=True, reasons=("n3/worker is failing",)),
+    ),
+    "a worker runs beside its node's supervisor, not under it": (
+        seen(unsupervised=("n3/worker",)),
+        Verdict(
+            up=True,
+            can_lose_a_node=False,
+            reasons=("n3/worker runs without its supervisor: once it dies it stays dead",),
+        ),
     ),
     "a standby is dead": (
         seen({"n2/postgres": State.FAILING}),

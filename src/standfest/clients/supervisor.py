@@ -14,6 +14,10 @@ from standfest.errors import StandfestError
 USER = "supervisor"
 
 
+_ORDER_S = 10.0
+"""How long the answer to an order may take: on a busy machine supervisord is late. A dead one refuses at once."""
+
+
 class ProgramState(enum.IntEnum):
     """http://supervisord.org/subprocess.html#process-states"""
 
@@ -68,7 +72,8 @@ class Supervisor:
 
     async def programs(self) -> tuple[Program, ...]:
         """Every program and event listener with its state."""
-        return msgspec.convert(await self._call("supervisor.getAllProcessInfo"), tuple[Program, ...])
+        told = await self._call("supervisor.getAllProcessInfo", timeout_s=None)
+        return msgspec.convert(told, tuple[Program, ...])
 
     async def start(self, program: str) -> None:
         """Start a program without waiting for it; one that runs already is left alone."""
@@ -97,12 +102,17 @@ class Supervisor:
         """Stop all programs, then supervisord itself."""
         await self._call("supervisor.shutdown")
 
-    async def _call(self, method: str, *parameters: Any) -> Any:
+    async def _call(self, method: str, *parameters: Any, timeout_s: float | None = _ORDER_S) -> Any:
         """One call. supervisor's answers are small and come at once: it never works while it answers."""
         url = f"http://{self.address}/RPC2"
         body = xmlrpc.client.dumps(parameters, method).encode()
         answer = await self.asker.ask(
-            "POST", url, body=body, headers={"Content-Type": "text/xml"}, login=(USER, self.password)
+            "POST",
+            url,
+            body=body,
+            headers={"Content-Type": "text/xml"},
+            login=(USER, self.password),
+            timeout_s=timeout_s,
         )
         if answer.status != 200:
             raise UnreachableError(f"{url} answered {answer.status} to {method}")

@@ -1,4 +1,8 @@
-"""Bring the cluster up: part after part, each waited for, until an order would be accepted."""
+"""Bring the cluster up: part after part, each waited for, until an order would be accepted.
+
+What is done on all nodes at once takes nothing away. What runs on without a supervisor is left alone until all that
+does not run has been started, and is then taken over one by one.
+"""
 
 import asyncio
 import contextlib
@@ -20,6 +24,7 @@ from standfest.cluster.membership import allow_new, startable
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.supervision import ensure_supervisor, start_program
+from standfest.cluster.takeover import take_over, unsupervised
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError, Progress, until
 from standfest.errors import StandfestError
@@ -52,6 +57,8 @@ class Plan:
 async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     """Start all that is not held, but no node that is empty beside others. A step whose end is reached does nothing.
 
+    Orders that are taken are taken all the time.
+
     Raises:
         TooMuchHeldError: nothing was changed.
         EmptyNodeError: nothing was changed; what holds members has no quorum without empty nodes.
@@ -80,6 +87,8 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
         await until("the journal's quorum", journal, min(_REST_S, plan.timeout_s), progress)
     await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.AUDIT, Kind.DOOR))
     await _until_seen(cluster, plan, progress, "doors that would accept an order", _missing_order_plane)
+    await take_over(cluster, nodes, plan.timeout_s, progress)
+    await start_programs(cluster, nodes, tuple(Kind))  # what had no supervisor at first and has died since
     with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
         rest = _look(cluster, _missing_services)
         await until("every service that is not held", rest, min(_REST_S, plan.timeout_s), progress)
@@ -95,13 +104,16 @@ def write_configuration(cluster: Cluster, node: Node, files: Mapping[Path, str])
 
 
 async def start_programs(cluster: Cluster, nodes: Sequence[Node], kinds: Sequence[Kind]) -> None:
-    """Start the programs of these kinds that are not held; those that run already are left alone."""
+    """Start the programs of these kinds that are not held; those that run, supervised or not, are left alone."""
     await asyncio.gather(
         *(
             start_program(cluster, node, service.program)
             for node in nodes
+            for orphans in (unsupervised(cluster, node),)
             for service in programs_of(cluster.topology, node)
-            if service.kind in kinds and not is_held(cluster.node_home(node), service.program)
+            if service.kind in kinds
+            and not is_held(cluster.node_home(node), service.program)
+            and not orphans[service.program]
         )
     )
 

@@ -25,6 +25,7 @@ from standfest.cluster.holds import is_held
 from standfest.cluster.home import write_private
 from standfest.cluster.inventory import Kind, Service, services_of
 from standfest.cluster.renewal import restart_service
+from standfest.cluster.rolling import one_by_one
 from standfest.cluster.secrets import (
     CLIENT,
     RENEWED_BEFORE,
@@ -66,13 +67,13 @@ async def renew_certificates(cluster: Cluster, timeout_s: float, progress: Progr
 async def _succeed(cluster: Cluster, signer: Issued, timeout_s: float, progress: Progress) -> Issued:
     """Let a new authority sign, once every member of both etcd clusters trusts it as well as the one before."""
     successor = _successor(cluster.secrets, cluster.topology.name, signer)
-    for service in _members(cluster):
-        with _certified_by(successor, cluster.secrets) as tls:
-            if await _takes(cluster, service, tls):
-                continue
-            await until("all members of both etcd clusters", _Well(cluster).missing, timeout_s, progress)
-            await restart_service(cluster, service, timeout_s, progress)
-            await until("all members of both etcd clusters", _Well(cluster).missing, timeout_s, progress)
+    with _certified_by(successor, cluster.secrets) as tls:
+        due = [service for service in _members(cluster) if not await _takes(cluster, service, tls)]
+
+    async def restart(service: Service) -> None:
+        await restart_service(cluster, service, timeout_s, progress)
+
+    await one_by_one(due, lambda _: _Well(cluster).missing(), restart, timeout_s, progress)
     cluster.secrets.next_authority_key.replace(cluster.secrets.authority_key)
     return successor
 

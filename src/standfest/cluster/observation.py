@@ -52,6 +52,8 @@ class SeenService:
     """The process that does the work: the postmaster, a door's worker; None where none runs."""
     role: Role | None = None
     held: bool = False
+    unsupervised: bool = False
+    """Its node's supervisor runs, and its process is one that the supervisor did not start and does not look after."""
     ready: bool = True
     """Whether it wants traffic: not so an API process that is draining, or a door that has none behind it."""
     dependencies: Mapping[str, str] = field(default_factory=dict)

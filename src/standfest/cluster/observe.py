@@ -15,11 +15,12 @@ from standfest.clients.supervisor import ProgramState, SupervisorFaultError
 from standfest.cluster.endings import seen_certificates
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
-from standfest.cluster.inventory import Kind, Service, services_of
+from standfest.cluster.inventory import Kind, Service, programs_of, services_of
 from standfest.cluster.journal import count_entries
 from standfest.cluster.membership import lacking
 from standfest.cluster.notes import read_note
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
+from standfest.cluster.orphans import orphaned
 from standfest.cluster.processes import processes_of, working_pid
 from standfest.cluster.roles import database_roles
 from standfest.cluster.topology import Node
@@ -203,7 +204,7 @@ def _seen_node(
 ) -> SeenNode:
     home = cluster.node_home(node)
     processes = processes_of(home)
-    services = []
+    supervised, services = programs_of(cluster.topology, node), []
     for service in services_of(cluster.topology, node):
         held = is_held(home, service.program)
         pid = working_pid(processes, service.kind, service.program)
@@ -223,6 +224,9 @@ def _seen_node(
                 pid=pid,
                 role=_role(service, heard, database_role) if state is State.RUNNING else None,
                 held=held,
+                unsupervised=(
+                    heard.programs is not None and service in supervised and bool(orphaned(processes, service.program))
+                ),
                 ready=state is State.RUNNING and service.name not in heard.unready,
                 alarm=heard.alarms.get(service.name, ""),
                 dependencies=heard.dependencies.get(service.name, {}),

@@ -35,6 +35,8 @@ class NodeProcess:
     program: str
     """The program that it belongs to; `postgres` is the postmaster alone."""
     process: psutil.Process
+    parent: int | None
+    """Pid of the process that started it, or that it was handed to when that ended; None where it has ended itself."""
 
 
 def processes_of(home: NodeHome) -> list[NodeProcess]:
@@ -43,17 +45,18 @@ def processes_of(home: NodeHome) -> list[NodeProcess]:
     postmasters = {own.process.pid for own in found if own.program == Kind.POSTGRES}
     if postmasters:
         # A postmaster's children show titles of their own; those that outlive it end by themselves.
-        found += [NodeProcess(POSTGRES_CHILD, each) for each in psutil.process_iter() if parent_of(each) in postmasters]
+        parents = ((each, parent_of(each)) for each in psutil.process_iter())
+        found += [NodeProcess(POSTGRES_CHILD, each, parent) for each, parent in parents if parent in postmasters]
     return sorted(found, key=_age)
 
 
 def everything_of(home: NodeHome) -> list[psutil.Process]:
     """Every process of the node and whatever those have started, known by its command line or not."""
-    found = {own.process for own in processes_of(home)}
-    for process in tuple(found):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found.update(process.children(recursive=True))
-    return list(found)
+    found = {own.process.pid: own.process for own in processes_of(home)}
+    parents = [(each, parent_of(each)) for each in psutil.process_iter()]
+    while new := {each.pid: each for each, parent in parents if parent in found and each.pid not in found}:
+        found |= new
+    return list(found.values())
 
 
 def _recognised(process: psutil.Process, home: NodeHome) -> NodeProcess | None:
@@ -61,11 +64,11 @@ def _recognised(process: psutil.Process, home: NodeHome) -> NodeProcess | None:
         program = recognise(process.cmdline(), home)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
-    return NodeProcess(program, process) if program is not None else None
+    return NodeProcess(program, process, parent_of(process)) if program is not None else None
 
 
 def parent_of(process: psutil.Process) -> int | None:
-    """Pid of the process that started it; None where it has ended."""
+    """Pid of the process that started it, or that it was handed to; None where it has ended."""
     try:
         return process.ppid()
     except psutil.NoSuchProcess:
@@ -110,16 +113,25 @@ def send(processes: Iterable[psutil.Process], number: signal.Signals) -> None:
                 os.close(handle)
 
 
+def stopped(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that stand still (SIGSTOP): they hear nothing until they are woken (SIGCONT)."""
+    return [process for process in processes if _status(process) == psutil.STATUS_STOPPED]
+
+
 def running(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Those that still run; a zombie only waits to be counted by its parent."""
     return [process for process in processes if _runs(process)]
 
 
 def _runs(process: psutil.Process) -> bool:
+    return process.is_running() and _status(process) not in (psutil.STATUS_ZOMBIE, None)
+
+
+def _status(process: psutil.Process) -> str | None:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.status()
     except psutil.NoSuchProcess:
-        return False
+        return None
 
 
 async def all_ended(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
@@ -132,7 +144,7 @@ async def all_ended(processes: Sequence[psutil.Process], timeout_s: float) -> bo
     return True
 
 
-async def kill(processes: Sequence[psutil.Process], timeout_s: float = 10.0) -> None:
+async def kill(processes: Sequence[psutil.Process], timeout_s: float = 30.0) -> None:
     """End processes that would not end by themselves; ProcessesLeftError names those that survive SIGKILL."""
     send(processes, signal.SIGKILL)
     if not await all_ended(processes, timeout_s):

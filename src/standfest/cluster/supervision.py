@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import psutil
 
 from standfest.clients.asking import UnreachableError
-from standfest.clients.supervisor import Program, ProgramState
+from standfest.clients.supervisor import Program, ProgramState, SupervisorFaultError
 from standfest.cluster.binaries import Binaries
-from standfest.cluster.commands import RESTARTER, supervisord_arguments
+from standfest.cluster.commands import POSTGRES_HELPER, RESTARTER, supervisord_arguments
 from standfest.cluster.handle import Cluster
 from standfest.cluster.home import NodeHome
 from standfest.cluster.inventory import Kind
 from standfest.cluster.processes import (
     POSTGRES_CHILD,
+    ProcessesLeftError,
     all_ended,
     everything_of,
     kill,
@@ -27,14 +28,15 @@ from standfest.cluster.processes import (
     processes_of,
     running,
     send,
+    stopped,
 )
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError
 from standfest.errors import StandfestError
 
-_SUPERVISOR_START_S = 15.0
+_SUPERVISOR_START_S = 45.0
 _SUPERVISOR_SILENT_S = 15.0
-"""A busy machine makes it slow, and nothing else than its death allows to end what it looks after."""
+"""A busy machine makes it slow; one that is replaced costs a restart of each service that it looks after."""
 
 _STOP_S = 45.0
 """Above every stopwaitsecs: supervisor itself kills what does not stop by then."""
@@ -47,6 +49,9 @@ _LAST_CHILDREN_S = 3.0
 
 _ORPHANS_STOP_S = 20.0
 _POLL_S = 0.1
+_LISTINGS_MAX = 10
+"""Looks for processes that were started while the others of their node were killed."""
+
 _OPEN_FILES_MAX = 65536
 
 _ENDED_BY_POSTMASTER = (Kind.POSTGRES, POSTGRES_CHILD)
@@ -67,36 +72,38 @@ async def programs(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
         return None
 
 
-async def supervisor_answers(cluster: Cluster, node: Node) -> bool:
-    """Whether the node's supervisord answers; False where it is dead.
+async def programs_in_time(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
+    """The node's programs, from a supervisord that may be slow; None where it is dead. One that stands still is woken.
 
     NotReadyError where it lives and is silent for long: what it supervises may be healthy, and it may come back.
     """
     deadline = time.monotonic() + _SUPERVISOR_SILENT_S
-    while await programs(cluster, node) is None:
+    while (told := await programs(cluster, node)) is None:
         alive = running(_own(cluster.node_home(node), Kind.SUPERVISOR.value))
         if not alive:
-            return False
+            return None
+        send(stopped(alive), signal.SIGCONT)
         if time.monotonic() >= deadline:
             raise NotReadyError(
                 f"the supervisor of {node.name} lives (process {alive[0].pid}) and gave no usable answer for "
                 f"{_SUPERVISOR_SILENT_S:.0f} s; see {cluster.node_home(node).logs / 'supervisor.log'}, "
-                f"or end the whole node: ./standfest node stop {node.name}"
+                "or replace it, while its services run on: ./standfest up"
             )
         await asyncio.sleep(_POLL_S)
-    return True
+    return told
 
 
 async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) -> None:
-    """Start the node's supervisord where it does not run; what its dead predecessor left behind is ended first.
+    """Start the node's supervisord where it does not run, or is silent for long. What that one looked after runs on.
 
-    One that runs learns of the programs that the written configuration has beyond those of its start.
+    One that answers learns of the programs that the written configuration has beyond those of its start.
     """
-    if await supervisor_answers(cluster, node):
-        await cluster.supervisor(node).take_up_new_programs()
-        return
-    await end_all_processes(cluster, node)
+    with contextlib.suppress(NotReadyError):  # that one is replaced
+        if await programs_in_time(cluster, node) is not None:
+            await cluster.supervisor(node).take_up_new_programs()
+            return
     home = cluster.node_home(node)
+    await kill(_leavings(home))
     _raise_open_files()
     started = await asyncio.to_thread(_run_supervisord, home, binaries)
     if started.returncode != 0:
@@ -111,6 +118,15 @@ async def ensure_supervisor(cluster: Cluster, node: Node, binaries: Binaries) ->
         if time.monotonic() >= deadline:
             raise NotReadyError(f"{node.name}: supervisord does not answer; see {home.logs / 'supervisor.log'}")
         await asyncio.sleep(_POLL_S)
+
+
+def _leavings(home: NodeHome) -> list[psutil.Process]:
+    """What serves nobody any more: supervision of before, and what a Patroni that is gone had begun."""
+    found = processes_of(home)
+    stale = {Kind.SUPERVISOR.value, RESTARTER}
+    if not any(own.program == Kind.PATRONI for own in found):
+        stale.add(POSTGRES_HELPER)
+    return [own.process for own in found if own.program in stale]
 
 
 def _run_supervisord(home: NodeHome, binaries: Binaries) -> subprocess.CompletedProcess[str]:
@@ -146,11 +162,12 @@ async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: fl
     home = cluster.node_home(node)
     # Known before it stops: PostgreSQL's logger outlives its postmaster by a moment, and is nobody's child then.
     known = _processes_of_program(cluster, node, program)
-    if not await _stopped_by_supervisor(cluster, node, program, deadline):
-        # Nobody passes it on. Patroni first, and it alone: it stops its PostgreSQL, and would start it again else.
-        own = _own(home, program)
-        send(own, signal.SIGTERM)
-        await all_ended(own, max(_LAST_CHILDREN_S, deadline - time.monotonic()))
+    await _stopped_by_supervisor(cluster, node, program, deadline)
+    # To what no supervisor started nobody passes it on. Patroni first, and it alone: it stops its PostgreSQL, and would
+    # start it again else.
+    own = running(_own(home, program))
+    send(own, signal.SIGTERM)
+    await all_ended(own, max(_LAST_CHILDREN_S, deadline - time.monotonic()))
     if not await all_ended(known, _LAST_CHILDREN_S) and program == Kind.PATRONI:
         # Patroni was not there to stop it: fast shutdown, as Patroni would have asked for.
         send(_own(home, Kind.POSTGRES.value), signal.SIGINT)
@@ -158,14 +175,14 @@ async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: fl
     await kill(running([*known, *_processes_of_program(cluster, node, program)]))
 
 
-async def _stopped_by_supervisor(cluster: Cluster, node: Node, program: str, deadline: float) -> bool:
-    """Have supervisord stop the program, at the latest until `deadline`; False where it does not answer."""
-    while (told := await programs(cluster, node)) is not None:
-        if _has_ended(program, told) or time.monotonic() >= deadline:
-            return True
-        await tell_to_stop(cluster, node, program)
-        await asyncio.sleep(_POLL_S)
-    return False
+async def _stopped_by_supervisor(cluster: Cluster, node: Node, program: str, deadline: float) -> None:
+    """Have supervisord stop the program, at the latest until `deadline`; nothing happens where it does not answer."""
+    with contextlib.suppress(NotReadyError):
+        while (told := await programs_in_time(cluster, node)) is not None:
+            if _has_ended(program, told) or time.monotonic() >= deadline:
+                return
+            await tell_to_stop(cluster, node, program)
+            await asyncio.sleep(_POLL_S)
 
 
 def _has_ended(program: str, told: Sequence[Program]) -> bool:
@@ -181,19 +198,22 @@ async def tell_to_stop(cluster: Cluster, node: Node, program: str) -> None:
 async def start_program(cluster: Cluster, node: Node, program: str) -> None:
     """Start one program; one that runs is left alone, one that is stopping is started once it has stopped.
 
-    NotReadyError where it goes on stopping, UnreachableError where supervisord does not answer.
+    NotReadyError where it goes on stopping or supervisord is silent, UnreachableError where that is dead.
     """
-    supervisor, deadline = cluster.supervisor(node), time.monotonic() + _STOP_S
+    deadline = time.monotonic() + _STOP_S
     # Asked now, supervisord would say yes and forget it.
-    while any(each.name == program and each.state is ProgramState.STOPPING for each in await supervisor.programs()):
+    while any(
+        each.name == program and each.state is ProgramState.STOPPING
+        for each in await programs_in_time(cluster, node) or ()
+    ):
         if time.monotonic() >= deadline:
             raise NotReadyError(f"{node.name}/{program} was told to stop and still runs after {_STOP_S:.0f} s")
         await asyncio.sleep(_POLL_S)
-    await supervisor.start(program)
+    await cluster.supervisor(node).start(program)
 
 
 async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
-    """Kill one program without warning and without a restart by its supervisor; NotReadyError where it runs on."""
+    """Kill one program without warning and without a restart by its supervisor; NotReadyError where it may run on."""
     deadline = time.monotonic() + _STOP_S
     while True:
         processes = _processes_of_program(cluster, node, program)
@@ -201,7 +221,7 @@ async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
         send(processes, signal.SIGSTOP)
         await tell_to_stop(cluster, node, program)
         await kill(processes)
-        told = await programs(cluster, node)
+        told = await programs_in_time(cluster, node)
         if told is None or _has_ended(program, told):
             return
         # It had died by itself, and is being started again.
@@ -211,11 +231,17 @@ async def crash_program(cluster: Cluster, node: Node, program: str) -> None:
 
 
 async def crash_node(cluster: Cluster, node: Node) -> None:
-    """Kill everything on the node at once, as a loss of power would."""
+    """Kill everything on the node at once, as a loss of power would; ProcessesLeftError where something is left."""
     home = cluster.node_home(node)
-    # Everything is frozen before anything dies, so that nothing sees the others go and reacts.
-    send(everything_of(home), signal.SIGSTOP)
-    await kill(everything_of(home))
+    for _ in range(_LISTINGS_MAX):
+        # Everything is frozen before anything dies, so that nothing sees the others go and reacts. What was being
+        # started meanwhile is found by the second listing, or the next one.
+        frozen = running(everything_of(home))
+        if not frozen:
+            return
+        send(frozen, signal.SIGSTOP)
+        await kill(running([*frozen, *everything_of(home)]))
+    raise ProcessesLeftError(f"something goes on starting processes of {node.name}; see: ./standfest status")
 
 
 async def shut_down(cluster: Cluster, node: Node, stages: Sequence[Sequence[str]]) -> None:
@@ -223,7 +249,7 @@ async def shut_down(cluster: Cluster, node: Node, stages: Sequence[Sequence[str]
     # supervisord would wait for its listener for seconds in the end.
     for stage in (*stages, (RESTARTER,)):
         await asyncio.gather(*(stop_program(cluster, node, program) for program in stage))
-    if await programs(cluster, node) is not None:
+    with contextlib.suppress(UnreachableError, SupervisorFaultError):  # dead, silent, or on its way: it is ended below
         await cluster.supervisor(node).shutdown()
         await all_ended(everything_of(cluster.node_home(node)), _SHUTDOWN_S)
     await end_all_processes(cluster, node)
@@ -237,8 +263,10 @@ async def end_all_processes(cluster: Cluster, node: Node) -> None:
         recognised = processes_of(home)
         send(_own(home, Kind.POSTGRES.value), signal.SIGINT)
         send([own.process for own in recognised if own.program not in _ENDED_BY_POSTMASTER], signal.SIGTERM)
+        send(stopped(left), signal.SIGCONT)
         await all_ended(left, _ORPHANS_STOP_S)
-    await kill(running([*left, *everything_of(home)]))
+        await kill(running(left))
+    await crash_node(cluster, node)
 
 
 def _own(home: NodeHome, program: str) -> list[psutil.Process]:

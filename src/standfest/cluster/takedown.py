@@ -17,12 +17,13 @@ from standfest.cluster.supervision import (
     crash_program,
     ensure_supervisor,
     programs,
+    programs_in_time,
     shut_down,
     start_program,
     stop_program,
-    supervisor_answers,
     tell_to_stop,
 )
+from standfest.cluster.takeover import take_over
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
 from standfest.errors import StandfestError
@@ -111,6 +112,7 @@ async def release_node(
             await _start(cluster, node, files, binaries, [kind for kind in Kind if kind not in lost])
         raise
     await _start(cluster, node, files, binaries, tuple(Kind))
+    await take_over(cluster, [node], timeout_s, progress)
 
     async def missing() -> str:
         seen = next(each for each in (await observe(cluster)).nodes if each.name == node.name)
@@ -135,7 +137,7 @@ async def hold_service(cluster: Cluster, service: Service, *, crash: bool, progr
     """Hold a service down until it is started again; PostgreSQL and its Patroni only go together."""
     refuse_supervisor(service)
     node = cluster.topology.node(service.node)
-    await supervisor_answers(cluster, node)  # alive and silent it would start again what others stop
+    await programs_in_time(cluster, node)  # alive and silent it would start again what others stop
     hold(cluster.node_home(node), service.program)
     progress.doing(f"stopping {service.full_name}")
     if crash:

@@ -188,6 +188,9 @@ def _service_findings(node: SeenNode, service: SeenService) -> Iterator[Finding]
     elif service.state is not State.RUNNING:
         evidence = service.evidence or f"its process {service.pid or 'does not run'}"
         yield Finding(f"{full_name} is {service.state}", evidence, f"./standfest logs {full_name}")
+    elif service.unsupervised:
+        evidence = f"its process {service.pid} was started by another one than the supervisor that runs"
+        yield Finding(f"nothing supervises {full_name}: once it dies it stays dead", evidence, "./standfest up")
     elif service.alarm:
         evidence = f"its status names the alarm {service.alarm}"
         next_command = "./standfest journal" if service.kind is Kind.JOURNAL else f"./standfest logs {full_name}"

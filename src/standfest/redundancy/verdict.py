@@ -119,6 +119,8 @@ def _complaint(node: SeenNode, service: SeenService, *, serving: bool) -> str:
         return f"is {service.role or service.state}, and made anew: {service.mending}"
     if service.state is not State.RUNNING:
         return f"is {service.state}"
+    if service.unsupervised:
+        return "runs without its supervisor: once it dies it stays dead"
     if not service.ready and serving:
         return f"takes no requests: {service.evidence}"
     if service.alarm:
@@ -171,9 +173,8 @@ def flaws(service: SeenService) -> str:
 def _all_supervised(seen: Observation) -> bool:
     """A node without supervision has no second try: what dies there stays dead."""
     supervision = (Kind.SUPERVISOR, Kind.PATRONI)
-    return all(
-        service.state is State.RUNNING
-        for node in seen.nodes
-        for service in node.services
-        if service.kind in supervision
+    services = [service for node in seen.nodes for service in node.services]
+    return not any(
+        service.unsupervised or (service.kind in supervision and service.state is not State.RUNNING)
+        for service in services
     )

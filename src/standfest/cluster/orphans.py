@@ -1,0 +1,85 @@
+"""What runs on without a supervisor: recognised, put in order, and what each waits for. Decided purely.
+
+Invariant: while a service that serves is away, every other one of its kind serves, and so does every one that was taken
+over before it. So a cluster that can lose a node goes on taking orders, and what does not come back ends the taking
+over with everything else untouched.
+"""
+
+from collections.abc import Collection, Sequence
+
+import psutil
+
+from standfest.cluster.inventory import Kind, Service
+from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State
+from standfest.cluster.processes import NodeProcess
+
+_ORDER = (Kind.ETCD, Kind.JOURNAL, Kind.PATRONI, Kind.API, Kind.WORKER, Kind.AUDIT, Kind.DOOR)
+_PROTECTED = (Role.PRIMARY, Role.STANDBY)
+
+
+def orphaned(found: Sequence[NodeProcess], program: str) -> list[psutil.Process]:
+    """Of a node's processes, those of a program that neither the node's supervisor nor the program itself started."""
+    keepers = {each.process.pid for each in found if each.program in (program, Kind.SUPERVISOR)}
+    return [each.process for each in found if each.program == program and each.parent not in keepers]
+
+
+def in_order(services: Sequence[Service], seen: Observation) -> list[Service]:
+    """What does not serve first, as nothing is taken away with it; then node by node, the primary's last."""
+    names = [node.name for node in sorted(seen.nodes, key=_has_primary)]
+    return sorted(
+        services,
+        key=lambda each: (not _unserving(seen, *_find(each, seen)), names.index(each.node), _ORDER.index(each.kind)),
+    )
+
+
+def missing_beside(service: Service | None, taken: Collection[Service], seen: Observation) -> str:
+    """What has to serve while `service` is away and does not: others of its kind, and those that are `taken` over.
+
+    Empty where nothing is missing, and for a service that does not serve itself.
+    """
+    if service is not None and _unserving(seen, *_find(service, seen)):
+        return ""
+    reasons = [
+        reason
+        for node in seen.nodes
+        for each in node.services
+        if _is_expected(node, each)
+        and _is_needed(node, each, service, taken)
+        and (reason := _unserving(seen, node, each))
+    ]
+    return "; ".join(reasons)
+
+
+def _is_needed(node: SeenNode, each: SeenService, service: Service | None, taken: Collection[Service]) -> bool:
+    if service is not None and (node.name, each.name) == (service.node, service.name):
+        return False
+    same_kind = service is not None and each.kind is service.kind
+    return same_kind or any((node.name, each.name) == (other.node, other.name) for other in taken)
+
+
+def _is_expected(node: SeenNode, service: SeenService) -> bool:
+    return not service.held and not node.lacks
+
+
+def _unserving(seen: Observation, node: SeenNode, service: SeenService) -> str:
+    """Why a service does not do what the others rely on; empty where it does."""
+    name = f"{node.name}/{service.name}"
+    if service.state is not State.RUNNING:
+        return f"{name} is {service.state}{': ' if service.evidence else ''}{service.evidence}"
+    if service.kind is Kind.PATRONI:
+        databases = node.of_kind(Kind.POSTGRES)
+        return "" if all(each.role in _PROTECTED for each in databases) else f"no commit waits for {node.name} yet"
+    if service.kind is Kind.API and (told := service.dependencies.get("database")) != "ok":
+        return f"{name} says that its database is '{told or 'no answer'}'"
+    # In a topology without API processes doors have nobody behind them.
+    useless = not service.ready and any(node.of_kind(Kind.API) for node in seen.nodes)
+    return f"{name} takes no requests: {service.evidence}" if useless else ""
+
+
+def _has_primary(node: SeenNode) -> bool:
+    return any(service.role is Role.PRIMARY for service in node.services)
+
+
+def _find(service: Service, seen: Observation) -> tuple[SeenNode, SeenService]:
+    node = next(node for node in seen.nodes if node.name == service.node)
+    return node, next(each for each in node.services if each.name == service.name)
