@@ -1,7 +1,8 @@
 """Take the cluster down, leaving no process; hold and release nodes and services on purpose."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from standfest.cluster.binaries import Binaries
@@ -12,6 +13,7 @@ from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.cluster.membership import STORES, EmptyNodeError, refuse_empty
 from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
+from standfest.cluster.processes import everything_of, send, stopped
 from standfest.cluster.supervision import (
     crash_node,
     crash_program,
@@ -43,8 +45,14 @@ class UnsupportedServiceError(StandfestError):
 
 
 async def take_down(cluster: Cluster, progress: Progress) -> None:
-    """Stop everything in good order: doors first, then the databases, both etcds last."""
+    """Stop everything in good order: doors first, then the databases, both etcds last.
+
+    What does not stop in good order is ended with its node's supervisor. ProcessesLeftError where even that fails, once
+    all else has ended.
+    """
     nodes = cluster.topology.nodes
+    for node in nodes:  # what stands still would not hear that it shall end
+        send(stopped(everything_of(cluster.node_home(node))), signal.SIGCONT)
     seen = await observe(cluster)
     primaries = {node.name for node in seen.nodes for service in node.services if service.role is Role.PRIMARY}
     await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes, workers and audits")
@@ -56,8 +64,9 @@ async def take_down(cluster: Cluster, progress: Progress) -> None:
     progress.doing("stopping etcd and supervision")
     # Nobody uses them any more, and what they acknowledged is on the disks; asked, a leader would look for seconds for
     # another one to lead members that are stopping as well.
-    await asyncio.gather(*(crash_program(cluster, node, program) for node in nodes for program in _ETCDS))
-    await asyncio.gather(*(shut_down(cluster, node, []) for node in nodes))
+    await _to_the_end(crash_program(cluster, node, program) for node in nodes for program in _ETCDS)
+    for error in await _to_the_end(shut_down(cluster, node, []) for node in nodes):
+        raise error
     progress.done("stopping etcd and supervision")
 
 
@@ -65,15 +74,22 @@ async def _stop_kinds(
     cluster: Cluster, kinds: tuple[Kind, ...], nodes: tuple[Node, ...], progress: Progress, what: str
 ) -> None:
     progress.doing(f"stopping {what}")
-    await asyncio.gather(
-        *(
-            stop_program(cluster, node, service.program)
-            for node in nodes
-            for service in programs_of(cluster.topology, node)
-            if service.kind in kinds
-        )
+    await _to_the_end(
+        stop_program(cluster, node, service.program)
+        for node in nodes
+        for service in programs_of(cluster.topology, node)
+        if service.kind in kinds
     )
     progress.done(f"stopping {what}")
+
+
+async def _to_the_end(acts: Iterable[Awaitable[None]]) -> list[StandfestError]:
+    """Carry all of them out, whatever becomes of the others; what went wrong."""
+    ended = await asyncio.gather(*acts, return_exceptions=True)
+    for each in ended:
+        if isinstance(each, BaseException) and not isinstance(each, StandfestError):
+            raise each
+    return [each for each in ended if isinstance(each, StandfestError)]
 
 
 async def hold_node(cluster: Cluster, node: Node, *, crash: bool, progress: Progress) -> None:
