@@ -23,7 +23,7 @@ POLL_S = 0.3
 NETWORK = "127.0.25"
 LONG_HOLD = ("--hold", "600")
 
-SHORT = ("both-standbys-dead", "journal-full")
+SHORT = ("both-standbys-dead", "journal-full", "supervisors-die")
 """Drills whose faults are over in seconds, and which nothing else shows. The demonstration is the crash of the primary;
 a standby is dead below."""
 

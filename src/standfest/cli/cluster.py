@@ -46,9 +46,11 @@ Examples:
 def up(topology_file: Path | None, timeout_s: float, as_json: bool) -> None:
     """Start the cluster and wait until an order would be accepted.
 
-    What runs already is left alone, what is held on purpose stays held, a supervisor that died is replaced, and
-    settings that all databases share are put right, automatic failover among them. Certificates that end within 30 days
-    are renewed node by node, under running processes. Exit code 1: orders are taken, and not all is well.
+    What runs already is left alone, what is held on purpose stays held, and settings that all databases share are put
+    right, automatic failover among them. A supervisor that died is replaced, and takes over what it finds running: one
+    service after the other is restarted, databases are not, and orders are taken all the time. Certificates that end
+    within 30 days are renewed node by node, under running processes. Exit code 1: orders are taken, and not all is
+    well.
     """
     home = Home.default()
     home.create()
