@@ -74,23 +74,26 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     await asyncio.gather(*(ensure_supervisor(cluster, node, plan.binaries) for node in nodes))
     progress.done("supervision on every node")
     await start_programs(cluster, nodes, (Kind.ETCD, Kind.JOURNAL))
-    await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd)
+    await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd, Kind.ETCD)
     await start_programs(cluster, nodes, (Kind.PATRONI,))
-    await _until_seen(cluster, plan, progress, "a primary database and a standby that it waits for", _missing_database)
+    protected = "a primary database and a standby that it waits for"
+    await _until_seen(cluster, plan, progress, protected, _missing_database, Kind.PATRONI, Kind.POSTGRES)
     await _share_settings(cluster, nodes, plan.dynamic_settings)
     progress.doing("database, roles and schema")
     await asyncio.to_thread(set_up_database, cluster)
     await asyncio.to_thread(plan.prepare_database, owner_access(cluster.topology, cluster.secrets))
     progress.done("database, roles and schema")
     with contextlib.suppress(NotReadyError):  # orders are taken without it, and the verdict says that it is missing
-        journal = _look(cluster, _missing_journal)
+        journal = _look(cluster, _missing_journal, Kind.JOURNAL)
         await until("the journal's quorum", journal, min(_REST_S, plan.timeout_s), progress)
     await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.AUDIT, Kind.DOOR))
-    await _until_seen(cluster, plan, progress, "doors that would accept an order", _missing_order_plane)
+    await _until_seen(
+        cluster, plan, progress, "doors that would accept an order", _missing_order_plane, Kind.API, Kind.DOOR
+    )
     await take_over(cluster, nodes, plan.timeout_s, progress)
     await start_programs(cluster, nodes, tuple(Kind))  # what had no supervisor at first and has died since
     with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
-        rest = _look(cluster, _missing_services)
+        rest = _look(cluster, _missing_services, *Kind)
         await until("every service that is not held", rest, min(_REST_S, plan.timeout_s), progress)
 
 
@@ -130,14 +133,14 @@ def _refuse_too_much_held(cluster: Cluster, nodes: Sequence[Node]) -> None:
 
 
 async def _until_seen(
-    cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str]
+    cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str], *kinds: Kind
 ) -> None:
-    await until(what, _look(cluster, missing), plan.timeout_s, progress)
+    await until(what, _look(cluster, missing, *kinds), plan.timeout_s, progress)
 
 
-def _look(cluster: Cluster, missing: Callable[[Observation], str]) -> Callable[[], Awaitable[str]]:
+def _look(cluster: Cluster, missing: Callable[[Observation], str], *kinds: Kind) -> Callable[[], Awaitable[str]]:
     async def look() -> str:
-        return missing(await observe(cluster))
+        return missing(await observe(cluster, kinds))
 
     return look
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -51,24 +51,26 @@ class _Heard:
     """Audit to how many orders it finds wrong by flaw, and how many other faults by kind."""
 
 
-async def observe(cluster: Cluster, *, with_orders: bool = False) -> Observation:
-    """The cluster as it is now; takes as long as the slowest part's deadline at most.
+async def observe(cluster: Cluster, kinds: Collection[Kind] = tuple(Kind), *, with_orders: bool = False) -> Observation:
+    """The cluster as it is now, as far as services of these kinds show; takes the slowest part's deadline at most.
 
-    Asked `with_orders`, it also says what waits in the journal and what the audits find wrong: a person who looks wants
-    to know that, and whoever looks again and again has no need to pay for it.
+    Who waits for something names what it looks at, as each question takes a little from those who are asked. Asked
+    `with_orders`, it also says what waits in the journal and what the audits find wrong: a person who looks wants to
+    know that, and whoever looks again and again has no need to pay for it.
     """
     nodes = cluster.topology.nodes
+    asked = nodes if Kind.POSTGRES in kinds else ()
     heard, view, settings, entries = await asyncio.gather(
-        asyncio.gather(*(_listen(cluster, node, with_orders=with_orders) for node in nodes)),
-        _first_answer([cluster.patroni(node).cluster for node in nodes]),
-        _first_answer([cluster.patroni(node).configuration for node in nodes]),
+        asyncio.gather(*(_listen(cluster, node, kinds, with_orders=with_orders) for node in nodes)),
+        _first_answer([cluster.patroni(node).cluster for node in asked]),
+        _first_answer([cluster.patroni(node).configuration for node in asked]),
         count_entries(cluster, datetime.datetime.now(datetime.UTC)) if with_orders else _nothing(),
     )
     lost = {name: tuple(store.kind for store in stores) for name, stores in lacking(cluster).items()}
     roles = database_roles({node.name: answer.member for node, answer in zip(nodes, heard, strict=True)}, view)
     return Observation(
         nodes=tuple(
-            _seen_node(cluster, node, answer, roles.get(node.name), lost.get(node.name, ()))
+            _seen_node(cluster, node, kinds, answer, roles.get(node.name), lost.get(node.name, ()))
             for node, answer in zip(nodes, heard, strict=True)
         ),
         strict=settings is None or _is_strict(settings),
@@ -86,9 +88,10 @@ def _is_strict(settings: dict[str, object]) -> bool:
     return settings.get("synchronous_mode") == "quorum" and settings.get("synchronous_mode_strict") is True
 
 
-async def _listen(cluster: Cluster, node: Node, *, with_orders: bool) -> _Heard:
+async def _listen(cluster: Cluster, node: Node, kinds: Collection[Kind], *, with_orders: bool) -> _Heard:
     heard = _Heard()
-    services = services_of(cluster.topology, node)
+    # A supervisor says of all the others why they do not run.
+    services = [each for each in services_of(cluster.topology, node) if each.kind in (Kind.SUPERVISOR, *kinds)]
     questions = [_ask_service(cluster, node, service, heard) for service in services]
     if with_orders:
         questions += [_ask_audit(cluster.asker, service, heard) for service in services if service.kind is Kind.AUDIT]
@@ -200,12 +203,17 @@ async def _told(asker: Asker, service: Service, path: str, kind: type[T]) -> T |
 
 
 def _seen_node(
-    cluster: Cluster, node: Node, heard: _Heard, database_role: Role | None, lacks: tuple[Kind, ...]
+    cluster: Cluster,
+    node: Node,
+    kinds: Collection[Kind],
+    heard: _Heard,
+    database_role: Role | None,
+    lacks: tuple[Kind, ...],
 ) -> SeenNode:
     home = cluster.node_home(node)
     processes = processes_of(home)
     supervised, services = programs_of(cluster.topology, node), []
-    for service in services_of(cluster.topology, node):
+    for service in (each for each in services_of(cluster.topology, node) if each.kind in kinds):
         held = is_held(home, service.program)
         pid = working_pid(processes, service.kind, service.program)
         state = service_state(

@@ -53,7 +53,7 @@ async def take_down(cluster: Cluster, progress: Progress) -> None:
     nodes = cluster.topology.nodes
     for node in nodes:  # what stands still would not hear that it shall end
         send(stopped(everything_of(cluster.node_home(node))), signal.SIGCONT)
-    seen = await observe(cluster)
+    seen = await observe(cluster, (Kind.PATRONI, Kind.POSTGRES))
     primaries = {node.name for node in seen.nodes for service in node.services if service.role is Role.PRIMARY}
     await _stop_kinds(cluster, _FRONT, nodes, progress, "doors, API processes, workers and audits")
     # A standby's Patroni that was told to stop takes over no more, and takes seconds to go: the primary goes meanwhile,
@@ -190,7 +190,7 @@ async def until_running(cluster: Cluster, service: Service, timeout_s: float, pr
 
     async def missing() -> str:
         nonlocal seen
-        seen = await observe(cluster)
+        seen = await observe(cluster, (service.kind,))
         found = seen_service(service, seen)
         alone = found.state is State.UNRESPONSIVE and _quorum_is_held(service.kind, seen)
         if (found.state is State.RUNNING and (found.ready or service.kind is not Kind.API)) or alone:
