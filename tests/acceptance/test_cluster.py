@@ -242,10 +242,13 @@ def test_the_primarys_node_is_lost_and_comes_back(cluster: LocalCluster) -> None
 
 
 def test_down_leaves_no_process_and_up_finds_everything_again(cluster: LocalCluster) -> None:
-    """`down` leaves no process; `up` brings back what was stored, and leaves down a node that is held."""
+    """`down` leaves no process, of those that stand still neither; `up` brings back what was stored, and leaves down a
+    node that is held."""
     cluster.do("CREATE TABLE kept AS SELECT 42 AS answer")
     cluster.succeed("node", "stop", "n2")
     assert not any("/nodes/n2/" in command for command in cluster.processes())
+    for name in ("n1/supervisor", "n1/etcd", "n3/api", "n3/patroni", "n3/postgres"):
+        os.kill(cluster.service(name)["pid"], signal.SIGSTOP)
     cluster.succeed("down")
     assert cluster.processes() == []
     assert cluster.run("status").returncode == 2

@@ -90,8 +90,8 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     await _until_seen(
         cluster, plan, progress, "doors that would accept an order", _missing_order_plane, Kind.API, Kind.DOOR
     )
-    await take_over(cluster, nodes, plan.timeout_s, progress)
-    await start_programs(cluster, nodes, tuple(Kind))  # what had no supervisor at first and has died since
+    if await take_over(cluster, nodes, plan.timeout_s, progress):
+        await start_programs(cluster, nodes, tuple(Kind))  # what ran at first and died before it had a supervisor
     with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
         rest = _look(cluster, _missing_services, *Kind)
         await until("every service that is not held", rest, min(_REST_S, plan.timeout_s), progress)

@@ -30,11 +30,12 @@ _END_S = 45.0
 """Above all that a program takes to end in good order: 30 s are a door's, whose clients may keep their connections."""
 
 
-async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, progress: Progress) -> None:
+async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, progress: Progress) -> bool:
     """Restart what runs on without a supervisor and is not held under its own, one service after the other.
 
-    The supervisors run already. NotReadyError where something that is needed beside the next service does not serve
-    within `timeout_s`: that and what comes later run on as they are, and it may be repeated.
+    False where there is nothing of the kind. The supervisors run already. NotReadyError where something that is needed
+    beside the next service does not serve within `timeout_s`: that one and those after it run on as they are, and it
+    may be repeated.
     """
     services = [
         service
@@ -42,8 +43,6 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
         for service in programs_of(cluster.topology, node)
         if unsupervised(cluster, node)[service.program] and not is_held(cluster.node_home(node), service.program)
     ]
-    if not services:
-        return
     taken: list[Service] = []
 
     async def missing(service: Service | None) -> str:
@@ -57,7 +56,9 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
         progress.done(f"{service.full_name} under its supervisor")
         taken.append(service)
 
-    await one_by_one(in_order(services, await observe(cluster)), missing, renew, timeout_s, progress)
+    if services:
+        await one_by_one(in_order(services, await observe(cluster)), missing, renew, timeout_s, progress)
+    return bool(services)
 
 
 def unsupervised(cluster: Cluster, node: Node) -> Mapping[str, Sequence[psutil.Process]]:
