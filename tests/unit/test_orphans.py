@@ -8,7 +8,7 @@ import pytest
 
 from standfest.cluster.inventory import Kind, Service, find_service, programs_of
 from standfest.cluster.observation import Observation, Role, State
-from standfest.cluster.orphans import in_order, missing_beside, orphaned
+from standfest.cluster.orphans import broken, in_order, missing_beside, orphaned
 from standfest.cluster.processes import NodeProcess
 from standfest.cluster.topology import LOCAL
 from tests.unit.test_verdict import NO_DATABASE, seen
@@ -47,10 +47,23 @@ def test_node_by_node_and_the_primarys_last(primary: str, nodes: list[str]) -> N
 
 
 def test_what_does_not_serve_comes_first() -> None:
-    """Nothing is taken away with a process that stands still: it comes first, and waits for nobody."""
+    """Nothing is taken away with a process that stood still before: it comes first, and waits for none of its kind, but
+    for those that were taken over."""
     silent = seen({"n3/api": State.UNRESPONSIVE, "n2/api": State.UNRESPONSIVE})
-    assert [each.full_name for each in in_order(PROGRAMS, silent)[:2]] == ["n2/api", "n3/api"]
-    assert missing_beside(service("n2/api"), [], silent) == ""
+    useless = broken(PROGRAMS, silent)
+    assert in_order(PROGRAMS, silent)[:2] == useless == [service("n2/api"), service("n3/api")]
+    assert missing_beside(service("n2/api"), useless, [], silent) == ""
+    assert (
+        missing_beside(service("n3/api"), useless, [service("n2/api")], silent) == "n2/api is unresponsive: no answer"
+    )
+    # By now it serves: then it is like any other.
+    assert missing_beside(service("n2/api"), useless, [], seen({"n3/api": State.UNRESPONSIVE})) != ""
+
+
+def test_a_member_waits_for_another_though_neither_serves() -> None:
+    """While a quorum is away no member serves: those that did before are not restarted on top of that."""
+    electing = seen({"n1/etcd": State.UNRESPONSIVE, "n2/etcd": State.STARTING, "n3/etcd": State.UNRESPONSIVE})
+    assert "n2/etcd is starting" in missing_beside(service("n1/etcd"), [], [service("n2/etcd")], electing)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +83,7 @@ def test_what_does_not_serve_comes_first() -> None:
 )
 def test_others_of_the_kind_serve_meanwhile(due: str, there: Observation, said: str) -> None:
     """A service goes away only while every other one of its kind that may run does what the others rely on."""
-    assert missing_beside(service(due), [], there) == said
+    assert missing_beside(service(due), [], [], there) == said
 
 
 def test_what_was_taken_over_serves_before_anything_else_goes() -> None:
@@ -78,8 +91,8 @@ def test_what_was_taken_over_serves_before_anything_else_goes() -> None:
     taken = [service("n2/etcd"), service("n2/patroni")]
     gone = seen({"n2/etcd": State.FAILING}, {"n2/postgres": Role.REPLICA})
     for due in (service("n2/journal"), None):
-        assert missing_beside(due, taken, gone) == "n2/etcd is failing: no answer; no commit waits for n2 yet"
-        assert missing_beside(due, taken, seen()) == ""
+        assert missing_beside(due, [], taken, gone) == "n2/etcd is failing: no answer; no commit waits for n2 yet"
+        assert missing_beside(due, [], taken, seen()) == ""
 
 
 def test_a_database_cluster_has_doors_that_want_nothing() -> None:
@@ -89,5 +102,5 @@ def test_a_database_cluster_has_doors_that_want_nothing() -> None:
         replace(node, services=tuple(each for each in node.services if each.kind is not Kind.API))
         for node in well.nodes
     )
-    assert missing_beside(None, [service("n1/door")], replace(well, nodes=without)) == ""
-    assert missing_beside(None, [service("n1/door")], well) != ""
+    assert missing_beside(None, [], [service("n1/door")], replace(well, nodes=without)) == ""
+    assert missing_beside(None, [], [service("n1/door")], well) != ""

@@ -1,8 +1,8 @@
 """What runs on without a supervisor: recognised, put in order, and what each waits for. Decided purely.
 
-Invariant: while a service that serves is away, every other one of its kind serves, and so does every one that was taken
-over before it. So a cluster that can lose a node goes on taking orders, and what does not come back ends the taking
-over with everything else untouched.
+Invariant: while a service is away, every other one of its kind serves, and so does every one that was taken over before
+it. So a cluster that can lose a node goes on taking orders, and what does not come back ends the taking over with
+everything else untouched. With one that never served nothing is taken away: it does not wait for others of its kind.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,22 +23,31 @@ def orphaned(found: Sequence[NodeProcess], program: str) -> list[psutil.Process]
     return [each.process for each in found if each.program == program and each.parent not in keepers]
 
 
+def broken(services: Sequence[Service], seen: Observation) -> list[Service]:
+    """Those that do not serve."""
+    return [each for each in services if _unserving(seen, *_find(each, seen))]
+
+
 def in_order(services: Sequence[Service], seen: Observation) -> list[Service]:
-    """What does not serve first, as nothing is taken away with it; then node by node, the primary's last."""
-    names = [node.name for node in sorted(seen.nodes, key=_has_primary)]
-    return sorted(
-        services,
-        key=lambda each: (not _unserving(seen, *_find(each, seen)), names.index(each.node), _ORDER.index(each.kind)),
-    )
+    """What does not serve first; then node by node, the primary's last."""
+    names, useless = [node.name for node in sorted(seen.nodes, key=_has_primary)], broken(services, seen)
+    return sorted(services, key=lambda each: (each not in useless, names.index(each.node), _ORDER.index(each.kind)))
 
 
-def missing_beside(service: Service | None, taken: Collection[Service], seen: Observation) -> str:
-    """What has to serve while `service` is away and does not: others of its kind, and those that are `taken` over.
+def missing_beside(
+    service: Service | None, useless: Collection[Service], taken: Collection[Service], seen: Observation
+) -> str:
+    """What has to serve while `service` is away and does not; empty where nothing is missing.
 
-    Empty where nothing is missing, and for a service that does not serve itself.
+    Args:
+        service: is about to go away; None where none is.
+        useless: did not serve when the taking over began. Later that proves nothing: a member of an etcd does not
+            serve either while the others elect.
+        taken: were taken over before.
+        seen: the cluster now.
     """
-    if service is not None and _unserving(seen, *_find(service, seen)):
-        return ""
+    if service is not None and service in useless and _unserving(seen, *_find(service, seen)):
+        service = None
     reasons = [
         reason
         for node in seen.nodes

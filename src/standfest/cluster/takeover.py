@@ -15,7 +15,7 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held
 from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.cluster.observe import observe
-from standfest.cluster.orphans import in_order, missing_beside, orphaned
+from standfest.cluster.orphans import broken, in_order, missing_beside, orphaned
 from standfest.cluster.processes import all_ended, kill, processes_of, running, send
 from standfest.cluster.rolling import one_by_one
 from standfest.cluster.supervision import programs_in_time, start_program
@@ -40,15 +40,19 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
     services = [
         service
         for node in nodes
+        for orphans in (unsupervised(cluster, node),)
         for service in programs_of(cluster.topology, node)
-        if unsupervised(cluster, node)[service.program] and not is_held(cluster.node_home(node), service.program)
+        if orphans[service.program] and not is_held(cluster.node_home(node), service.program)
     ]
-    taken: list[Service] = []
+    if not services:
+        return False
+    before = await observe(cluster)
+    useless, taken = broken(services, before), list[Service]()
 
     async def missing(service: Service | None) -> str:
         if service is not None and service.kind is Kind.PATRONI and _copies(cluster, service):
             return f"{service.node} copies its database, which its Patroni has to bring to its end"
-        return missing_beside(service, taken, await observe(cluster))
+        return missing_beside(service, useless, taken, await observe(cluster))
 
     async def renew(service: Service) -> None:
         progress.doing(f"{service.full_name} under its supervisor")
@@ -56,9 +60,8 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
         progress.done(f"{service.full_name} under its supervisor")
         taken.append(service)
 
-    if services:
-        await one_by_one(in_order(services, await observe(cluster)), missing, renew, timeout_s, progress)
-    return bool(services)
+    await one_by_one(in_order(services, before), missing, renew, timeout_s, progress)
+    return True
 
 
 def unsupervised(cluster: Cluster, node: Node) -> Mapping[str, Sequence[psutil.Process]]:
