@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import httpx
+
 from standfest.interfaces.api.capacity import OF_A_DOOR_MAX, told_capacity
 from standfest.interfaces.api.server import listen
 from tests.support.one_door import free_port, one_door
@@ -20,7 +22,12 @@ async def test_a_door_follows_what_an_api_process_wants(tmp_path: Path) -> None:
     with one_door(tmp_path, ADDRESSES, free_port(ADDRESSES[0]), listener.getsockname()[1]) as door:
 
         async def given(number: int) -> None:
-            is_given = lambda: door.orders_at_a_time("n1-api") == number  # noqa: E731
+            def is_given() -> bool:
+                try:
+                    return door.orders_at_a_time("n1-api") == number
+                except httpx.TransportError:  # it is about to listen
+                    return False
+
             await asyncio.to_thread(wait_until, is_given, f"the door gives {number}", TIMEOUT_S)
 
         async with told_capacity(listener, lambda: limit, doors=1):

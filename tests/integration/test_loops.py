@@ -13,6 +13,8 @@ from standfest.emergency import loops
 from standfest.emergency.drills import processes
 
 TIMEOUT_S = 20.0
+START_S = 1.0
+"""Processor time that a loop takes at most before its time begins to count."""
 
 
 @pytest.fixture
@@ -67,5 +69,5 @@ def test_loops_end_in_time(program: "subprocess.Popen[bytes]") -> None:
     [loop] = start(program, 0.02, 60.0)
     told = ask(program)
     assert told["whole"] is True
-    assert 0 <= told["processor_s"] <= told["seconds"]
+    assert 0 <= told["processor_s"] < START_S + told["seconds"]
     assert not processes.is_running(loop)

@@ -46,10 +46,18 @@ class Doors:
         for name in ("api-1", "api-2", "api-3", "door-1", "door-2"):
             self.signal(name, signal.SIGCONT)
             self.start(name)
+        # First: a door takes whom it has not asked yet for one that is up.
+        wait_until(lambda: all(map(self._ready, self.topology.nodes)), "all API processes are ready", START_TIMEOUT_S)
         for number in (1, 2):
             wait_until(lambda n=number: self.states(n) == ["UP"] * 3, f"door-{number} sees all", START_TIMEOUT_S)  # type: ignore[misc]
         for path in self.directory.glob("*.requests"):
             os.truncate(path, 0)
+
+    def _ready(self, node: Node) -> bool:
+        try:
+            return httpx.get(f"http://{node.address}:{self.topology.ports.api}/readyz", timeout=2).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def start(self, name: str) -> None:
         """Starts the process unless it runs; does not wait."""
