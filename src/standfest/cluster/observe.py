@@ -21,7 +21,7 @@ from standfest.cluster.membership import lacking
 from standfest.cluster.notes import read_note
 from standfest.cluster.observation import Observation, Role, SeenNode, SeenService, State, service_state
 from standfest.cluster.orphans import orphaned
-from standfest.cluster.processes import processes_of, working_pid
+from standfest.cluster.processes import programs_running, working_pid
 from standfest.cluster.roles import database_roles
 from standfest.cluster.topology import Node
 
@@ -211,7 +211,7 @@ def _seen_node(
     lacks: tuple[Kind, ...],
 ) -> SeenNode:
     home = cluster.node_home(node)
-    processes = processes_of(home)
+    processes = programs_running(home)
     supervised, services = programs_of(cluster.topology, node), []
     for service in (each for each in services_of(cluster.topology, node) if each.kind in kinds):
         held = is_held(home, service.program)

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -39,9 +40,17 @@ class NodeProcess:
     """Pid of the process that started it, or that it was handed to when that ended; None where it has ended itself."""
 
 
+def programs_running(home: NodeHome) -> list[NodeProcess]:
+    """The node's processes that a command line shows, the oldest first: all but PostgreSQL's children."""
+    # All of the machine's processes are looked through again and again: only those that name the cluster get closer.
+    mark = os.fsencode(home.root.parent.parent)
+    found = [own for pid in psutil.pids() if mark in _command_line(pid) and (own := _recognised(pid, home))]
+    return sorted(found, key=_age)
+
+
 def processes_of(home: NodeHome) -> list[NodeProcess]:
     """Every process of the node, the oldest first; PostgreSQL has a session of its own and is among them."""
-    found = [own for process in psutil.process_iter() if (own := _recognised(process, home))]
+    found = programs_running(home)
     postmasters = {own.process.pid for own in found if own.program == Kind.POSTGRES}
     if postmasters:
         # A postmaster's children show titles of their own; those that outlive it end by themselves.
@@ -59,8 +68,16 @@ def everything_of(home: NodeHome) -> list[psutil.Process]:
     return list(found.values())
 
 
-def _recognised(process: psutil.Process, home: NodeHome) -> NodeProcess | None:
+def _command_line(pid: int) -> bytes:
+    """As the kernel has it; empty where there is none (any more)."""
+    with contextlib.suppress(OSError), Path(f"/proc/{pid}/cmdline").open("rb") as file:
+        return file.read()
+    return b""
+
+
+def _recognised(pid: int, home: NodeHome) -> NodeProcess | None:
     try:
+        process = psutil.Process(pid)
         program = recognise(process.cmdline(), home)
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None

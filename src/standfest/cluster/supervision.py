@@ -27,6 +27,7 @@ from standfest.cluster.processes import (
     kill,
     of_program,
     processes_of,
+    programs_running,
     running,
     send,
     stopped,
@@ -126,7 +127,7 @@ async def ensure_supervisor(
 
 def _leavings(home: NodeHome) -> list[psutil.Process]:
     """What serves nobody any more: supervision of before, and what a Patroni that is gone had begun."""
-    found = processes_of(home)
+    found = programs_running(home)
     stale = {Kind.SUPERVISOR.value, RESTARTER}
     if not any(own.program == Kind.PATRONI for own in found):
         stale.add(POSTGRES_HELPER)
@@ -277,7 +278,7 @@ async def end_all_processes(cluster: Cluster, node: Node) -> None:
 
 def _own(home: NodeHome, program: str) -> list[psutil.Process]:
     """The processes of this program alone, without what stops and starts with it."""
-    return [own.process for own in processes_of(home) if own.program == program]
+    return [own.process for own in programs_running(home) if own.program == program]
 
 
 def _processes_of_program(cluster: Cluster, node: Node, program: str) -> list[psutil.Process]:

@@ -16,7 +16,7 @@ from standfest.cluster.holds import is_held
 from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.cluster.observe import observe
 from standfest.cluster.orphans import broken, in_order, missing_beside, orphaned
-from standfest.cluster.processes import all_ended, kill, processes_of, running, send
+from standfest.cluster.processes import all_ended, kill, programs_running, running, send
 from standfest.cluster.rolling import one_by_one
 from standfest.cluster.supervision import programs_in_time, start_program
 from standfest.cluster.topology import Node
@@ -66,7 +66,7 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
 
 def unsupervised(cluster: Cluster, node: Node) -> Mapping[str, Sequence[psutil.Process]]:
     """By program of the node, its processes that no supervisor looks after."""
-    found = processes_of(cluster.node_home(node))
+    found = programs_running(cluster.node_home(node))
     return {each.program: orphaned(found, each.program) for each in programs_of(cluster.topology, node)}
 
 
@@ -95,4 +95,4 @@ async def _started(cluster: Cluster, service: Service) -> str:
 
 def _copies(cluster: Cluster, service: Service) -> bool:
     home = cluster.node_home(cluster.topology.node(service.node))
-    return any(own.program == POSTGRES_HELPER for own in processes_of(home))
+    return any(own.program == POSTGRES_HELPER for own in programs_running(home))
