@@ -39,6 +39,8 @@ async def run(target: Target, plan: Plan, times: int = 3) -> Result:
         plan.tell(f"the most that is reached {of}")
         before = await rounds.place(rounds.load(target.doors), refused=REFUSED)
         most = rounds.note("most, orders/s", before.good_per_s)
+        if not most:
+            raise BenchFailed(f"no order was accepted within {plan.seconds:g} s: there is nothing to send more than")
         wanted = rounds.note("wanted, orders/s", times * most)
         plan.tell(f"{times} times as much {of}")
         orders = [f"/v1/orders/{order_id}" for order_id in await target.some_orders(1_000)]
