@@ -134,14 +134,17 @@ def up_and_down(plan: Plan) -> Measured:
                     figure, quick = timed(command, time.monotonic() - began, goal_s, reference)
                     held &= quick
                     parts.append(figure)
+                    if done.returncode:
+                        said = (done.stderr or done.stdout).strip().rpartition("\n")[2][-200:]
+                        parts.append(f"{command} ended with {done.returncode}: {said}")
                     if done.returncode not in codes:
-                        said = (done.stderr or done.stdout).strip()[-200:]
-                        wrong.append(f"{command} ended with {done.returncode}: {said}")
+                        wrong.append(parts[-1])
                     plan.tell(parts[-1])
                 if left := cluster.processes():
                     wrong.append(f"down left {len(left)} processes")
+                    parts.append(wrong[-1])
     parts.append(f"taken {loops.share:.0%}")
-    return Measured("; ".join([*parts, *wrong]), held and not wrong, plan.runs, len(wrong), reference)
+    return Measured("; ".join(parts), held and not wrong, plan.runs, len(wrong), reference)
 
 
 def speed(plan: Plan) -> Measured:
