@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 import psycopg
@@ -115,21 +115,16 @@ class Database:
             DatabaseUnavailable: no primary, no answer in time, or no proof.
         """
         deadline = Deadline.after(deadline_s)
-        concluded: StandfestError | None = None
         with self._prover.admitted(lost=self._finder.lost_for_s > LOST_S):
             async with self.connection(deadline) as connection:
                 _, started = await connection.exchange.run(_BEGIN_READ, _REIGN)
                 proof = self._prover.ask()
-                try:
+                with _concluding() as concluded:
                     yield connection
-                except (DatabaseUnavailable, OutcomeUnknown):
-                    raise
-                except StandfestError as error:
-                    concluded = error
                 await connection.execute("COMMIT")
             await self._prover.require(proof, Reign(connection.host, started.get_value(0, 0)), deadline)
-        if concluded is not None:
-            raise concluded
+        for error in concluded:
+            raise error
 
     @contextlib.asynccontextmanager
     async def glance(self, deadline_s: float) -> AsyncIterator[Connection]:
@@ -159,25 +154,22 @@ class Database:
             OutcomeUnknown: the commit was sent, and no durable yes came back.
         """
         deadline = within if isinstance(within, Deadline) else Deadline.after(within)
-        concluded: StandfestError | None = None
+        concluded: list[StandfestError] = []
         try:
             async with self.connection(deadline) as connection:
                 await connection.execute("BEGIN")
-                try:
+                with _concluding() as concluded:
                     yield connection
-                except (DatabaseUnavailable, OutcomeUnknown):
-                    raise
-                except StandfestError as error:
-                    concluded = error
+                if concluded:
                     await connection.exchange.run(ROLLBACK, BEGIN)
                 (barrier,) = await connection.exchange.run(BARRIER)
                 await commit(connection, deadline, barrier)
         except OutcomeUnknown as error:
-            if concluded is None:
+            if not concluded:
                 raise
             raise DatabaseUnavailable(f"nothing was changed, and why is not proven: {error}") from error
-        if concluded is not None:
-            raise concluded
+        for conclusion in concluded:
+            raise conclusion
 
     @contextlib.asynccontextmanager
     async def connection(self, deadline: Deadline, silence_max_s: float | None = None) -> AsyncIterator[Connection]:
@@ -338,6 +330,21 @@ def _prover(settings: DatabaseSettings, finder: PrimaryFinder) -> Prover:
 
     prover = Prover(commit_barrier, close)
     return prover
+
+
+@contextlib.contextmanager
+def _concluding() -> Iterator[list[StandfestError]]:
+    """Keeps an error of ours that the block raises: it rests on what was read, and is raised once that is proven.
+
+    That the database is away, or that an outcome is not known, rests on nothing that was read.
+    """
+    concluded: list[StandfestError] = []
+    try:
+        yield concluded
+    except (DatabaseUnavailable, OutcomeUnknown):
+        raise
+    except StandfestError as error:
+        concluded.append(error)
 
 
 async def commit(connection: Connection, deadline: Deadline, barrier: PGresult) -> None:
