@@ -18,6 +18,8 @@ from tests.tables.table import REFERENCE_PER_S, ROOT, Measured, Plan
 
 SIDE_BY_SIDE = 2
 """Clusters at a time, where only counts are judged: so much company makes the machine a busy one as well."""
+STARVING = "processor-short"
+"""Begins the names of drills that take the processor of all clusters on the machine: they run alone."""
 _BOUND_S = 3 * 3600.0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from standfest.emergency.drills.catalogue.processor import BACK_S_GOAL, P99_S_GOAL
 from standfest.emergency.loops import taken
 from tests.support.cluster import start_cluster
-from tests.tables.measuring import drills, of_drills, paired, pgbench, ratio, run_drills, standfest, timed
+from tests.tables.measuring import STARVING, drills, of_drills, paired, pgbench, ratio, run_drills, standfest, timed
 from tests.tables.table import Measured, Plan, Row, Table
 
 BEFORE = "1b3a525"
@@ -24,8 +24,6 @@ LOOPS_S_MAX = 4 * 3600.0
 COMMAND_TIMEOUT_S = 900.0
 RATE_AT_HALF = "40"
 """Orders a second in drills on half a machine."""
-STARVING = "processor-short"
-"""Begins the names of drills that take the processor away themselves."""
 SPEED, P99 = "straight, orders/s", "half the rate, p99 ms"
 
 
