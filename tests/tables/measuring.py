@@ -43,11 +43,13 @@ def standfest(home: Path, *arguments: str, root: Path = ROOT, codes: Sequence[in
 
 
 def drills(plan: Plan, names: Sequence[str], *options: str, failures: bool = True) -> Measured:
-    """Runs drills, on some clusters side by side; whatever was lost, doubled or altered is a violation.
+    """Runs drills; whatever was lost, doubled or altered is a violation.
 
-    `failures`: what failed is one as well. Else it is told only: the row is about what was acknowledged.
+    `failures`: what failed is one as well, and one cluster has the machine for itself. Else it is told only: the row is
+    about what was acknowledged, and some clusters run side by side.
     """
-    return of_drills(run_drills(plan, names, *options), failures)
+    told = run_drills(plan, names, *options, side_by_side=1 if failures else SIDE_BY_SIDE)
+    return of_drills(told, failures)
 
 
 def run_drills(
