@@ -59,7 +59,8 @@ JOURNAL_SILENCE_S = 5.0
 AUDIT_ASKS_S = 1.5
 """An audit waits so long for what API processes and other audits say."""
 CUT_OFF_S = 5.0
-"""A process is cut off once the database, which is read every second, and the journal have both been silent so long."""
+"""A process is cut off once for so long neither the catalogue, which is refreshed every second, was read nor any order
+became durable, synthetic ones in the journal included."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
@@ -232,7 +233,7 @@ async def serve_api(configuration: Configuration, stop: asyncio.Event) -> None:
             signer=signer,
             limits=Limits(catalogue_age_max_s=configuration.catalogue.age_max_s),
             journal_state=lambda: _journal_state(journal, synthetic),
-            cut_off=lambda: min(catalogue.age_s, synthetic.well_for_s) > CUT_OFF_S,
+            cut_off=lambda: min(catalogue.age_s, intake.durable_for_s) > CUT_OFF_S,
             keep_receipt=receipts.append,
             note_unanswered=receipts.note_unanswered,
             receipts_statement=receipts.statement,

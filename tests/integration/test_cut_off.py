@@ -1,4 +1,4 @@
-"""An API process that is cut off from database and journal, and the doors."""
+"""An API process that is cut off from database and journal, what it answers, and the doors."""
 
 from __future__ import annotations
 
@@ -63,3 +63,39 @@ def test_a_process_that_alone_is_cut_off_gets_no_orders(database: TestDatabase, 
         assert httpx.get(f"{door.url}/v1/openapi.json", timeout=TIMEOUT_S).status_code == 200
         refused = httpx.get(f"{door.url}/v1/orders", headers=headers, timeout=TIMEOUT_S)
         assert (refused.status_code, refused.headers.get("X-Answered-By")) == (503, None)
+
+
+def test_a_process_whose_database_and_journal_stand_still_refuses_orders(
+    database: TestDatabase, tmp_path: Path
+) -> None:
+    """Once it knows that neither answers, it attempts nothing: 503, try again, and not 504, perhaps it was placed."""
+    with psycopg.connect(database.dsn("standfest_owner")) as connection:
+        headers = {"Authorization": f"Bearer {add_client(connection, 'shop', ('admin',))[1].text}"}
+    etcd, port = shared_journal(), free_port("127.0.36.1")
+    with (
+        relays([f"{database.host}:{database.port}", *etcd.addresses]) as ways,
+        served_api(
+            database,
+            etcd,
+            tmp_path,
+            f"127.0.36.1:{port}",
+            hosts=[ways[0].address],
+            members=[way.address for way in ways[1:]],
+        ) as api,
+    ):
+        api.wait_until_ready()
+        product = PRODUCT | {"stock_policy": "untracked"}
+        put = httpx.put(f"{api.url}/v1/products", json={"products": [product]}, headers=headers, timeout=TIMEOUT_S)
+        assert put.status_code == 200, put.text
+
+        def place() -> httpx.Response:
+            more = headers | {"Idempotency-Key": str(uuid4())}
+            return httpx.post(f"{api.url}/v1/orders", json=order_body(("apple", "1")), headers=more, timeout=TIMEOUT_S)
+
+        assert place().status_code == 201
+        for way in ways:
+            way.stall()
+        assert place().status_code == 504  # it may have been placed, for all that is known by now
+        wait_until(lambda: "cut off" in httpx.get(f"{api.url}/readyz", timeout=TIMEOUT_S).text, "unready", TIMEOUT_S)
+        refused = place()
+        assert (refused.status_code, refused.headers.get("Retry-After")) == (503, "1"), refused.text

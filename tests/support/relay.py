@@ -1,4 +1,4 @@
-"""A way between two processes that a test can cut: connections end, and no new ones come about."""
+"""A way between two processes that a test can cut, so that connections end and no new ones come about, or stall."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ class Relay:
         self._lines: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._cut = False
+        self._flows = threading.Event()
+        self._flows.set()
         self.address = f"{host}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def stall(self) -> None:
+        """Passes on no more: connections stay, and new ones come about, without any answer."""
+        self._flows.clear()
+
     def cut(self) -> None:
         """Ends it for good."""
+        self._flows.set()
         with self._lock:
             self._cut = True
             lines = [*self._lines, self._listener]
@@ -53,6 +60,7 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self._flows.wait()
                 sink.sendall(data)
         for line in (source, sink):
             with contextlib.suppress(OSError):

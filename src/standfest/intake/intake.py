@@ -108,6 +108,7 @@ class Intake:
         self.on_both_paths = 0
         """Orders that were tried on one path and then sent on the other one too."""
         self._placing: dict[object, Order] = {}
+        self._durable_at = float("-inf")
         self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, lambda: self._way.silence_max_s, self._place_behind)
         self._direct: Batches[Placed] = Batches(
@@ -153,6 +154,11 @@ class Intake:
     def turns(self) -> int:
         """How often the direct path was left."""
         return self._way.turns
+
+    @property
+    def durable_for_s(self) -> float:
+        """Seconds since an order was last found durable, on either path; infinite before the first one."""
+        return time.monotonic() - self._durable_at
 
     @property
     def under_way(self) -> int:
@@ -201,7 +207,9 @@ class Intake:
             deadline = Deadline.after(self._deadline_s)
             if latest is not None and latest.remaining_s < self._deadline_s:
                 deadline = latest
-            return await self._place(order, deadline)
+            placement = await self._place(order, deadline)
+            self._durable_at = time.monotonic()
+            return placement
         finally:
             now = time.monotonic()
             self._limit.answered(now - began, self.under_way, self._way.commit_s, now)
@@ -233,6 +241,7 @@ class Intake:
                 not be there.
         """
         await self._accept(order, Deadline.after(deadline_s))
+        self._durable_at = time.monotonic()
 
     async def run(self) -> None:
         """Leaves the direct path for those who wait, and goes back when that is right, until it is cancelled."""
