@@ -22,7 +22,7 @@ from standfest.cluster.home import Home
 from standfest.emergency.drills.stage import Grounds
 from standfest.emergency.loops import SHARE_MAX, taken
 from standfest.errors import StandfestError
-from standfest.scaling.bench import file, growth, hot, journal, orders, overload, pgbench
+from standfest.scaling.bench import file, growth, hot, journal, offered, orders, overload, pgbench
 from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import Document, Result, number
 from standfest.scaling.bench.rounds import Plan
@@ -37,6 +37,7 @@ BENCHES: Mapping[str, Bench] = {
     "hot": hot.run,
     "journal": journal.run,
     "overload": overload.run,
+    "offered": offered.run,
     "reads": growth.reads,
 }
 """In the order in which they are carried out, between `file` and `growth`: after `reads` no audit runs any more."""
@@ -113,8 +114,8 @@ def bench(
     starved: float,
     as_json: bool,
 ) -> None:
-    """Measure on a cluster of its own, durable as always: file, pgbench, orders, hot, journal, overload, reads, growth,
-    or all.
+    """Measure on a cluster of its own, durable as always: file, pgbench, orders, hot, journal, overload, offered,
+    reads, growth, or all.
 
     Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
     that is missed does not fail the command: exit code 1 means that what was measured is worth nothing, also because

@@ -62,7 +62,7 @@ async def run(target: Target, plan: Plan, times: int = 3) -> Result:
             TAKEN_P99: sent.good.p99_ms,
             REFUSED_P99: sent.answers.get(429, NONE).p99_ms,
             HASTY: sent.hasty,
-            OTHERWISE: sum(map(_otherwise, (before, sent, after))),
+            OTHERWISE: sum(map(otherwise, (before, sent, after))),
             BOTH: twice / max(sent.acknowledged, 1),
             READ: read.statuses.get(200, 0) / max(sum(read.statuses.values()) + read.unclear + read.not_sent, 1),
             AFTERWARDS: after.good.p99_ms,
@@ -72,5 +72,6 @@ async def run(target: Target, plan: Plan, times: int = 3) -> Result:
     return Result("overload", [Figure(goal, values) for goal, values in figures.items()], rounds.rates, {})
 
 
-def _otherwise(sent: Sent) -> int:
+def otherwise(sent: Sent) -> int:
+    """Orders that were answered neither 201, 202 nor 429, or not at all."""
     return sent.unclear + sum(count for status, count in sent.statuses.items() if status not in (201, 202, 429))
