@@ -37,11 +37,12 @@ def processor_short(share: float) -> Callable[[Plan], Measured]:
         parts, held = [counted.figure], counted.violations == 0
         for name, goal_s, to_s in (("p99_ms", P99_S_GOAL[share], 1e-3), ("back_s", BACK_S_GOAL, 1.0)):
             found = [to_s * each["also"][name] for each in told if each.get("also", {}).get(name) is not None]
-            figure, quick = timed(name.partition("_")[0], max(found, default=float("inf")), goal_s, reference)
-            parts.append(figure)
-            held &= quick
-        rates = [f"{each.get('rate_per_s', 0):.0f}" for each in told]
-        parts.append(f"offered {', '.join(rates)} orders/s")
+            if found:
+                figure, quick = timed(name.partition("_")[0], max(found), goal_s, reference)
+                parts.append(figure)
+                held &= quick
+        remained = [each.get("also", {}).get("most_per_s", 0.0) for each in told]
+        parts.append(f"remained {', '.join(f'{each:.0f}' for each in remained)} orders/s")
         return Measured("; ".join(parts), held, len(told), counted.violations, reference)
 
     return measure

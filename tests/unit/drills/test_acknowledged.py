@@ -16,15 +16,17 @@ def span(tmp_path: Path) -> Span:
     """From 10 to 20, in a history with orders before, in and after it."""
     with HistoryWriter(tmp_path / "h") as history:
 
-        def order(key: str, began: float, ended: float, op: Any = "ok", kind: str = "place") -> None:
+        def order(
+            key: str, began: float, ended: float, op: Any = "ok", kind: str = "place", status: int | None = 201
+        ) -> None:
             history.write("invoke", t=began, key=key, kind=kind)
-            history.write(op, t=ended, key=key, kind=kind, status=201, attempts=1)
+            history.write(op, t=ended, key=key, kind=kind, status=status, attempts=1)
 
         order("before", 9.0, 11.0)
         order("slow", 12.0, 14.0)
         order("quick", 13.0, 13.5)
         order("cancel", 13.0, 13.1, kind="cancel")
-        order("declined", 14.0, 14.1, op="fail")
+        order("declined", 14.0, 14.1, op="fail", status=409)
         order("late", 19.0, 23.0)
         order("after", 21.0, 21.1)
     stage = cast("Stage", SimpleNamespace(history=SimpleNamespace(path=tmp_path / "h")))
@@ -43,3 +45,13 @@ def test_orders_pile_up_where_fewer_end_than_begin(span: Span) -> None:
     assert not span.piles_up()
     span.ended_at = 13.3
     assert span.piles_up()
+
+
+def test_answers_otherwise_are_those_with_another_status_and_those_that_never_came(tmp_path: Path, span: Span) -> None:
+    """What ended outside of the span does not count."""
+    assert span.answered_otherwise((201, 409)) == 0
+    assert span.answered_otherwise((201,)) == 1
+    with HistoryWriter(tmp_path / "h") as history:
+        history.write("invoke", t=15.0, key="silent", kind="place")
+        history.write("unknown", t=19.0, key="silent", kind="place", status=None, attempts=3)
+    assert span.answered_otherwise((201, 409)) == 1

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,10 @@ class Span:
             elif line["op"] == "ok" and line["kind"] == "place" and line["key"] in invoked:
                 found.append(1000 * (line["t"] - invoked[line["key"]]))
         return round(sorted(found)[int(0.99 * len(found))], 1) if found else None
+
+    def answered_otherwise(self, statuses: Collection[int]) -> int:
+        """Submissions that ended in the span with another status than these, or without any answer."""
+        return sum(line.get("status") not in statuses for line in self._ended())
 
     def piles_up(self) -> bool:
         """Whether clearly fewer submissions ended in the span than began."""

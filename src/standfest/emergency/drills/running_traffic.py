@@ -52,13 +52,19 @@ class RunningTraffic:
 
     async def first_acknowledged(self, timeout_s: float) -> None:
         """Waits for the first acknowledgement; TrafficBroke after the timeout."""
+        if not await self.acknowledged_within(timeout_s):
+            raise TrafficBroke(
+                f"no order was acknowledged within {timeout_s:.0f} s{self._why()}: see `standfest doctor`"
+            )
+
+    async def acknowledged_within(self, timeout_s: float) -> bool:
+        """Waits for the first acknowledgement; False after the timeout, or where the process ended."""
         deadline = time.monotonic() + timeout_s
         while not self.counts["ok"]:
             if self.ended or time.monotonic() > deadline:
-                raise TrafficBroke(
-                    f"no order was acknowledged within {timeout_s:.0f} s{self._why()}: see `standfest doctor`"
-                )
+                return False
             await asyncio.sleep(POLL_S)
+        return True
 
     @property
     def pid(self) -> int:
