@@ -26,7 +26,7 @@ from standfest.intake.audit.entries import JournalEntries
 from standfest.intake.audit.report import AuditFigures
 from standfest.intake.drain import Drainer, forget_synthetic
 from standfest.intake.figures import DrainFigures, IntakeFigures, ReceiptFigures, UpkeepFigures
-from standfest.intake.intake import DIRECT_FLIGHTS, Intake
+from standfest.intake.intake import CUT_OFF_S, DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Journal
 from standfest.intake.journal_size import watch_size
 from standfest.intake.locks import LOCK_WAIT_MS
@@ -58,9 +58,6 @@ JOURNAL_SILENCE_S = 5.0
 """The journal is called unavailable after so long without a synthetic order."""
 AUDIT_ASKS_S = 1.5
 """An audit waits so long for what API processes and other audits say."""
-CUT_OFF_S = 5.0
-"""A process is cut off once for so long neither the catalogue, which is refreshed every second, was read nor any order
-became durable, synthetic ones in the journal included."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
 """Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is

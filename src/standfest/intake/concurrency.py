@@ -2,14 +2,15 @@
 
 An order's delay is the time from when the process takes it up until it is answered, so by Little's law the orders
 under way are the rate times the delay. What is taken beyond that only makes all of them late. The limit falls in
-proportion while every order of a whole second was later than wanted, and grows a little with each that is in time
-while the limit is what holds others back: additive growth and multiplicative decrease, as TCP's congestion avoidance
-(RFC 5681) and the AIMD limit of Netflix's concurrency-limits. Late is what the machine makes it: three times what a
-commit takes at present, so that those in the air and one full batch before an order make it late by no means, and never
-less than DELAY_MIN_S.
+proportion while every order of a whole second was later than wanted, and grows a little with each that is in time:
+additive growth and multiplicative decrease, as TCP's congestion avoidance (RFC 5681) and the AIMD limit of Netflix's
+concurrency-limits. It grows quickly while a good part of it is in use, and slowly otherwise: what one bad minute took
+away is there again before the next failover needs it. Late is what the machine makes it: three times what a commit
+takes at present, so that those in the air and one full batch before an order make it late by no means, and never less
+than DELAY_MIN_S.
 
 Where the measure is wrong, the limit stays between its bounds: LIMIT_MIN orders go on whatever is measured, and no
-more than `most` are held.
+more than `most` are held. Fewer than LIMIT_MIN under way are late for another reason, and lower nothing.
 """
 
 LIMIT_MIN = 16
@@ -18,9 +19,13 @@ DELAY_MIN_S, DELAY_MAX_S = 0.5, 2.0
 _DELAY_COMMITS = 3.0
 _LATE_S = 1.0
 """All orders have to be late for so long before the limit falls: after an outage those are late that waited for its
-end, and no others."""
+end, and no others. Late orders further apart than this say nothing of the time between them."""
 _FALL_MIN = 0.5
-_GROW_AN_ORDER = 0.1
+_GROW_AN_ORDER, _GROW_UNUSED = 0.1, 0.01
+"""With each order in time, while the limit is in use and while it is not: at 100 orders/s ten, or one, a second."""
+_IN_USE = 0.4
+"""Share of the limit from which on it is in use: one of two doors, or one client, cannot use more than half of it, or
+three quarters."""
 
 
 class ConcurrencyLimit:
@@ -31,6 +36,7 @@ class ConcurrencyLimit:
         self._most = most
         self._limit = float(most)
         self._late_since: float | None = None
+        self._late_at = float("-inf")
         self._fell_at = float("-inf")
 
     @property
@@ -50,13 +56,14 @@ class ConcurrencyLimit:
         wanted_s = wanted_delay_s(commit_s)
         if delay_s <= wanted_s:
             self._late_since = None
-            if under_way >= 0.8 * self._limit:
-                self._limit = min(self._limit + _GROW_AN_ORDER, self._most)
+            grown = self._limit + (_GROW_AN_ORDER if under_way >= _IN_USE * self._limit else _GROW_UNUSED)
+            self._limit = min(grown, self._most)
             return
-        if self._late_since is None:
+        if self._late_since is None or now - self._late_at > _LATE_S:
             self._late_since = now
+        self._late_at = now
         # What follows from one fall is seen only once those are answered that were under way before it.
-        if now - self._late_since >= _LATE_S and now - self._fell_at >= delay_s:
+        if now - self._late_since >= _LATE_S and now - self._fell_at >= delay_s and under_way > LIMIT_MIN:
             self._fell_at = now
             held = min(self._limit, under_way)
             self._limit = max(held * max(wanted_s / delay_s, _FALL_MIN), LIMIT_MIN)

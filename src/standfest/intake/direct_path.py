@@ -28,7 +28,8 @@ STAY_S, REST_FIRST_S, REST_MAX_S = 10.0, 0.5, 8.0
 """Who leaves the direct path again within STAY_S waits longer for the next way back: a slow machine is not kept busy by
 orders that are tried on both paths."""
 PROBE_FIRST_S, PROBE_MAX_S = 0.5, 4.0
-"""How long a probe waits for its commit: longer each time, as one that is given up waits on in the server."""
+"""How long a probe waits for its commit: longer after each that was given up, as that one waits on in the server, and
+never shorter than what is no silence at present."""
 TRY_OUT_INTERVAL_S = 1.0
 """Where an order fails for what may be its own fault, it is found out so often at most whether every one would."""
 
@@ -63,6 +64,8 @@ class DirectPath:
         """When the way back was last found; monotonic seconds."""
         self.turns = 0
         """How often it was left."""
+        self.committed_at = float("-inf")
+        """When something of this process last was durable in the database, probes included; monotonic seconds."""
 
     @property
     def path(self) -> Path:
@@ -93,7 +96,7 @@ class DirectPath:
 
     def committed(self, began: float) -> None:
         """Notes that what was sent at `began` (monotonic seconds) is durable."""
-        now = time.monotonic()
+        self.committed_at = now = time.monotonic()
         self._commits.note(now - began, now)
 
     def leave(self, error: Exception) -> None:
@@ -161,7 +164,7 @@ class DirectPath:
     async def _until_back(self) -> None:
         """Probes the database, one probe at a time, until the direct path can be taken again."""
         answering_since: float | None = None
-        deadline_s = PROBE_FIRST_S
+        deadline_s = self._probe_first_s()
         while True:
             began, silence_max_s = time.monotonic(), self.silence_max_s
             self._database_away = not await self._database_answers(deadline_s)
@@ -169,7 +172,7 @@ class DirectPath:
                 self.committed(began)
                 quick = time.monotonic() - began < silence_max_s
                 answering_since = (answering_since or began) if quick else None
-                deadline_s = PROBE_FIRST_S
+                deadline_s = self._probe_first_s()
             else:
                 answering_since = None
                 deadline_s = min(2 * deadline_s, PROBE_MAX_S)
@@ -178,6 +181,9 @@ class DirectPath:
                 self._overtaking = is_old(sight.backlog_age_s, journal_full=self._journal.full)
                 return
             await asyncio.sleep(look_again_s(sight))
+
+    def _probe_first_s(self) -> float:
+        return min(max(PROBE_FIRST_S, self.silence_max_s), PROBE_MAX_S)
 
     async def _database_answers(self, deadline_s: float) -> bool:
         try:

@@ -23,7 +23,8 @@ from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdUnavail
 from standfest.domain.orders import Order
 from standfest.errors import StandfestError
 from standfest.intake.batches import Batches
-from standfest.intake.concurrency import ConcurrencyLimit
+from standfest.intake.commit_times import CommitTimes
+from standfest.intake.concurrency import ConcurrencyLimit, wanted_delay_s
 from standfest.intake.direct import Behind, Outcome, Placement, find_placed, place_behind
 from standfest.intake.direct_path import DirectPath, Turned
 from standfest.intake.entries import ENTRY_BYTES_MAX, EntryBroken, EntryTooNew, entry_bytes
@@ -45,6 +46,8 @@ from standfest.telemetry.failures import facts_of
 
 DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 64, 4_096
 """In one batch; with every text as long as it may be, so many lines are 20 MiB."""
+CUT_OFF_S = 5.0
+"""A process is cut off once the database is away and nothing was durable for so long, synthetic orders included."""
 CLIENTS_SHARE_MAX = 0.75
 """So much of what a process holds is one client's at most: one that sends without end leaves room for the others."""
 DIRECT_FLIGHTS = 2
@@ -108,6 +111,9 @@ class Intake:
         self.on_both_paths = 0
         """Orders that were tried on one path and then sent on the other one too."""
         self._placing: dict[object, Order] = {}
+        self._first: dict[UUID, object] = {}
+        """Who came first of the callers that want the same order."""
+        self._journal_times = CommitTimes(time.monotonic())
         self._durable_at = float("-inf")
         self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, lambda: self._way.silence_max_s, self._place_behind)
@@ -157,8 +163,8 @@ class Intake:
 
     @property
     def durable_for_s(self) -> float:
-        """Seconds since an order was last found durable, on either path; infinite before the first one."""
-        return time.monotonic() - self._durable_at
+        """Seconds since anything was durable, on either path, probes and synthetic orders included; infinite before."""
+        return time.monotonic() - max(self._durable_at, self._way.committed_at)
 
     @property
     def under_way(self) -> int:
@@ -176,11 +182,19 @@ class Intake:
         return self._way.silence_max_s
 
     def require_room(self, client_id: UUID) -> None:
-        """Says that there is room for one more order of this client, before it costs anything.
+        """Says that one more order of this client can be placed now, before it costs anything.
 
         Raises:
             Overloaded: nothing was attempted.
+            IntakeUnavailable: the same, as neither database nor journal has answered for CUT_OFF_S. Synthetic orders
+                and probes find out when they do: a customer's order would wait for its deadline.
         """
+        if self.database_away and self.durable_for_s > CUT_OFF_S:
+            if self._journal.full:
+                raise JournalFull(
+                    "the database is away, and the journal has no room, or does not tell: `standfest journal`"
+                )
+            raise IntakeUnavailable(f"neither database nor journal has answered for {CUT_OFF_S:.0f} s")
         of_client_max = CLIENTS_SHARE_MAX * self._limit.limit
         if self.under_way >= self._limit.limit or self._under_way[client_id] >= of_client_max:
             raise Overloaded("as many orders are under way as this process answers in time; try again shortly")
@@ -203,6 +217,8 @@ class Intake:
         began = time.monotonic()
         caller = object()
         self._placing[caller] = order
+        first = self._first.setdefault(order.order_id, caller) is caller
+        placement: Placement | None = None
         try:
             deadline = Deadline.after(self._deadline_s)
             if latest is not None and latest.remaining_s < self._deadline_s:
@@ -211,12 +227,21 @@ class Intake:
             self._durable_at = time.monotonic()
             return placement
         finally:
-            now = time.monotonic()
-            self._limit.answered(now - began, self.under_way, self._way.commit_s, now)
+            if first:
+                self._note_delay(time.monotonic() - began, placement)
+                del self._first[order.order_id]
             del self._placing[caller]
             self._under_way[order.client_id] -= 1
             if not self._under_way[order.client_id]:
                 del self._under_way[order.client_id]
+
+    def _note_delay(self, delay_s: float, placement: Placement | None) -> None:
+        """Notes how long an order took. One that joined another under way says nothing of it, nor a quick failure."""
+        commit_s = self._way.commit_s
+        if placement is None or placement.order.status == "accepted":
+            commit_s = max(commit_s, self._journal_times.mean_s)
+        if placement is not None or delay_s > wanted_delay_s(commit_s):
+            self._limit.answered(delay_s, self.under_way, commit_s, time.monotonic())
 
     def order_under_way(self, order_id: UUID) -> Order | None:
         """The order of this id that is being placed here, as it was agreed; None where there is none.
@@ -433,7 +458,11 @@ class Intake:
         return placed
 
     async def _fly_journal(self, orders: Sequence[Order], deadline: Deadline) -> list[Accepted | KeyReused | Unclear]:
-        return await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))
+        began = time.monotonic()
+        accepted = await self._journal.accept(orders, max(min(JOURNAL_MAX_S, deadline.remaining_s), 0))
+        now = time.monotonic()
+        self._journal_times.note(now - began, now)
+        return accepted
 
 
 def _concerns_the_direct_path(error: Exception) -> bool:

@@ -75,6 +75,49 @@ def test_a_few_in_time_are_enough() -> None:
     assert limit.limit == MOST
 
 
+def test_late_orders_far_apart_lower_nothing() -> None:
+    """Two lone orders that an hour apart were late say nothing of how many are answered in time."""
+    limit = ConcurrencyLimit(MOST)
+    for hour in range(5):
+        limit.answered(0.6, 1, 0.02, 3600.0 * hour)
+        limit.answered(0.6, 40, 0.02, 3600.0 * hour + 10)
+    assert limit.limit == MOST
+
+
+def test_few_orders_lower_nothing_however_late() -> None:
+    """A trickle that is late for minutes is not late because too many are under way."""
+    limit = ConcurrencyLimit(MOST)
+    for number in range(600):
+        limit.answered(3.0, LIMIT_MIN, 0.02, number / 10)
+    assert limit.limit == MOST
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_a_limit_that_fell_grows_with_one_door_or_one_client(share: float) -> None:
+    """One of two doors gives half of the limit, one client gets three quarters of it: that is use enough."""
+    limit = ConcurrencyLimit(MOST)
+    fall(limit)
+    for number in range(2_000):
+        limit.answered(0.1, int(share * limit.limit), 0.02, 100 + number / 200)
+    assert limit.limit > 10 * LIMIT_MIN
+
+
+def test_a_limit_that_fell_is_forgotten_in_a_quiet_time() -> None:
+    """An hour at 60 orders/s, a few at a time and all in time, and the next outage finds all the room there was."""
+    limit = ConcurrencyLimit(MOST)
+    fall(limit)
+    for number in range(100_000):
+        limit.answered(0.02, 2, 0.02, 100 + number / 60)
+    assert limit.limit == MOST
+
+
+def fall(limit: ConcurrencyLimit) -> None:
+    """Makes it as low as it gets."""
+    for number in range(400):
+        limit.answered(5.0, limit.limit + 1, 0.02, number / 10)
+    assert limit.limit == LIMIT_MIN
+
+
 @given(
     st.lists(
         st.tuples(
