@@ -20,6 +20,10 @@ SIDE_BY_SIDE = 2
 """Clusters at a time, where only counts are judged: so much company makes the machine a busy one as well."""
 STARVING = "processor-short"
 """Begins the names of drills that take the processor of all clusters on the machine: they run alone."""
+WRONG = ("lost", "doubled", "altered")
+"""Orders of a drill that must not be, whatever is allowed."""
+COMPLAINT_MAX = 200
+"""Characters told of what is wrong with one drill."""
 _BOUND_S = 3 * 3600.0
 
 
@@ -75,10 +79,13 @@ def run_drills(
 
 
 def of_drills(told: Sequence[Mapping[str, Any]], failures: bool = True) -> Measured:
-    """What the results of drills say; `failures` as for `drills`."""
-    counts = {name: sum(each.get(name) or 0 for each in told) for name in ("lost", "doubled", "altered")}
-    counts["failed"] = sum(each.get("failed") or 0 for each in told if not each.get("failures_allowed"))
-    broken = [each for each in told if not each["ok"] and not any(each.get(name) for name in counts)]
+    """What the results of drills say; `failures` as for `drills`.
+
+    A result that is not ok is one violation at least, whatever it is not ok for, and is told: a rule may be broken
+    where nothing was lost, and where submissions were allowed to fail.
+    """
+    counts = {name: sum(each.get(name) or 0 for each in told) for name in WRONG}
+    counts["failed"] = sum(_failed(each) for each in told)
     told_runs = len(told) if failures else len(told) - sum("acknowledged" not in each for each in told)
     acknowledged = sum(each.get("acknowledged") or 0 for each in told)
     parts = [
@@ -89,11 +96,30 @@ def of_drills(told: Sequence[Mapping[str, Any]], failures: bool = True) -> Measu
     longest = [each["longest_ack_ms"] for each in told if each.get("longest_ack_ms") is not None]
     if longest:
         parts.append(f"longest {max(longest):.0f} ms")
-    for each in broken[:3]:
-        parts.append(f"{each['name']}: {'; '.join(map(str, each['errors']))[:200]}")
-    violations = sum(value for name, value in counts.items() if failures or name != "failed")
-    violations += len(broken) if failures else 0
-    return Measured(", ".join(parts), violations == 0, runs=told_runs, violations=violations)
+    violations = [_violations(each, failures) for each in told]
+    parts += [_complaint(each) for each, found in zip(told, violations, strict=True) if found]
+    return Measured(", ".join(parts), not any(violations), runs=told_runs, violations=sum(violations))
+
+
+def _failed(each: Mapping[str, Any]) -> int:
+    """Submissions of a drill that failed and were not allowed to."""
+    return 0 if each.get("failures_allowed") else each.get("failed") or 0
+
+
+def _violations(each: Mapping[str, Any], failures: bool) -> int:
+    """What must not be in the result of a drill."""
+    counted = sum(each.get(name) or 0 for name in WRONG) + (_failed(each) if failures else 0)
+    checked = each.get("checked") or {}
+    told_only = not failures and _failed(each) and not each["errors"] and checked.get("ok")
+    return max(counted, int(not each["ok"] and not told_only))
+
+
+def _complaint(each: Mapping[str, Any]) -> str:
+    """Why the result of a drill is not ok, for people."""
+    checked = each.get("checked") or {}
+    kinds = [f"{checked[kind]} {kind.replace('_', ' ')}" for kind in checked.get("findings", {})]
+    kinds += [f"{failed} failed"] if (failed := _failed(each)) else []
+    return f"{each['name']}: {'; '.join([*map(str, each['errors']), *kinds])[:COMPLAINT_MAX]}"
 
 
 def together(*parts: Measured) -> Measured:
