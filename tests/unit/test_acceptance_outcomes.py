@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.tables.measuring import of_drills
+from tests.tables.slow import of_starved
 
 
 def drill(**changes: Any) -> dict[str, Any]:
@@ -50,3 +51,19 @@ def test_all_that_is_wrong_with_drills_is_told() -> None:
     measured = of_drills([drill(failed=7, failures_allowed=True, **BROKEN_RULE)] * 4 + [lossy])
     assert measured.figure.count("primary-crash: did not hold: one writer") == 4
     assert measured.figure.endswith("primary-crash: 1 missing")
+
+
+@pytest.mark.parametrize(
+    ("also", "holds", "told"),
+    [
+        ({"p99_ms": 900.0, "back_s": 3.0}, True, "p99 0.90 s"),
+        ({"p99_ms": None, "back_s": 3.0, "nothing_remains": True}, True, "nothing remained in 1 of 1 runs"),
+        ({"p99_ms": None, "back_s": 3.0, "nothing_remains": False}, False, "no p99 in 1 of 1 runs"),
+        ({"p99_ms": 900.0}, False, "no back in 1 of 1 runs"),
+    ],
+)
+def test_a_time_that_is_missing_does_not_hold(also: dict[str, Any], holds: bool, told: str) -> None:
+    """A percentile may be missing where nothing remained to acknowledge any order with."""
+    measured = of_starved([drill(also=also)], 0.75, 2_500.0)
+    assert measured.holds is holds
+    assert told in measured.figure

@@ -68,6 +68,19 @@ def everything_of(home: NodeHome) -> list[psutil.Process]:
     return list(found.values())
 
 
+def processor_s(home: NodeHome) -> float:
+    """Seconds of processor time that the node's processes have used until now, with those that they have waited for.
+
+    The difference of two looks is what was used between them, processes that began and ended meanwhile included.
+    """
+    used_s = 0.0
+    for process in everything_of(home):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used_s += times.user + times.system + times.children_user + times.children_system
+    return used_s
+
+
 def _command_line(pid: int) -> bytes:
     """As the kernel has it; empty where there is none (any more)."""
     with contextlib.suppress(OSError), Path(f"/proc/{pid}/cmdline").open("rb") as file:

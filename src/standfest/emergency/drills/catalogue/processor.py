@@ -5,8 +5,10 @@ to keep a node's processes on one core, and take the share of that: the node is 
 and the others go to where they find a processor.
 
 Half of what remains is offered: how much remains is measured first, in a closed loop under the same loops. Where
-nothing remains, as the cluster's idle work alone takes more, a few orders are offered and may fail: nothing
-acknowledged may be lost, and every answer has to be right.
+nothing remains, as the cluster's idle work alone takes what the loops leave, a few orders are offered and may fail:
+nothing acknowledged may be lost, and every answer has to be right. Whether nothing remains is decided by the processor
+time of the idle cluster, measured before the loops begin: a cluster that accepts nothing although there is a processor
+left has collapsed, and the drill fails.
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from dataclasses import replace
 from functools import partial
 
 from standfest.cluster.observe import observe
+from standfest.cluster.processes import processor_s
 from standfest.emergency.drills.acknowledged import Span
 from standfest.emergency.drills.door_figures import answered_5xx
 from standfest.emergency.drills.drill import Drill, Proof
@@ -26,7 +29,7 @@ from standfest.emergency.drills.running_traffic import traffic
 from standfest.emergency.drills.stage import WELL_TIMEOUT_S, Stage
 from standfest.emergency.drills.traffic_process import Traffic
 from standfest.emergency.drills.undoing import give_cores
-from standfest.emergency.loops import Taken, taken
+from standfest.emergency.loops import TOLERANCE, Taken, taken
 from standfest.redundancy.verdict import decide
 
 P99_S_GOAL = {0.5: 1.0, 0.75: 2.0, 0.9: 4.0}
@@ -40,9 +43,20 @@ LOOPS_SPARE_S = 120.0
 """The loops run no longer than the hold and this."""
 WARM_UP_S, MEASURED_S = 3.0, 12.0
 FIRST_ORDER_TIMEOUT_S = 30.0
-"""Where no order is acknowledged within so long, nothing remains."""
+"""Seconds until the first order is acknowledged under the loops; after them the most that is reached is 0."""
+IDLE_S = 10.0
+"""Seconds in which the idle cluster's processor time is measured: as long as the longest of its regular works, a turn
+of Patroni's loop, takes to come again."""
+NOTHING_FROM = 1 - TOLERANCE
+"""Share of the cores that idle work and the loops take together from which on nothing remains.
+
+Less than 1, as the loops' share is only right within TOLERANCE, and as the kernel and the machine's other processes
+take some of the cores that no process of the cluster shows. What is left above this share cannot be told from nothing.
+"""
 LEAST_PER_S = 1.0
-"""Offered where nothing remains."""
+"""Orders a second that are offered where none were acknowledged."""
+ACCEPTS = "orders are acknowledged where a part of the processor remains"
+"""The rule that a collapse breaks."""
 RIGHT_ANSWERS = (201, 202, 409, 429, 503)
 """Where nothing remains: taken, declined, or refused at once."""
 CLIENT_DEADLINE_S = 10.0
@@ -76,6 +90,22 @@ def _starved(stage: Stage, share: float, node: str | None) -> Iterator[Taken]:
         yield stack.enter_context(taken(share, stage.hold_s + LOOPS_SPARE_S, cores))
 
 
+def nothing_remains(idle_share: float, taken_share: float) -> bool:
+    """Whether idle work takes all that the loops leave; both are shares of the same cores, 0 to 1."""
+    return idle_share + taken_share >= NOTHING_FROM
+
+
+async def measured_idle_share(stage: Stage, node: str | None) -> float:
+    """Share of the cores that the cluster takes while nobody asks anything of it; of one core, where a node is named
+    that has one."""
+    homes = [stage.cluster.node_home(each) for each in stage.cluster.topology.nodes if node in (None, each.name)]
+    cores = len(os.sched_getaffinity(0)) if node is None else 1
+    began, before_s = time.monotonic(), sum(map(processor_s, homes))
+    await asyncio.sleep(IDLE_S)
+    ended, after_s = time.monotonic(), sum(map(processor_s, homes))
+    return max(0.0, after_s - before_s) / (cores * (ended - began))
+
+
 @contextlib.asynccontextmanager
 async def _offering_half(stage: Stage, drill: Drill, share: float, where: Where) -> AsyncIterator[Drill]:
     """The drill at half the rate that the cluster reaches under the loops."""
@@ -90,8 +120,9 @@ async def _offering_half(stage: Stage, drill: Drill, share: float, where: Where)
         deadline_s=CLIENT_DEADLINE_S,
     )
     node = await where(stage)
+    idle_share = await measured_idle_share(stage, node)
     async with traffic(given) as running:
-        with _starved(stage, share, node):
+        with _starved(stage, share, node) as loops:
             running.go()
             most = 0.0
             if await running.acknowledged_within(FIRST_ORDER_TIMEOUT_S):
@@ -102,11 +133,22 @@ async def _offering_half(stage: Stage, drill: Drill, share: float, where: Where)
         await running.finish()
     ended = time.monotonic()
     await stage.until("the orders of the measurement to be drained", partial(_undrained, stage, ended), WELL_TIMEOUT_S)
-    stage.also["most_per_s"] = round(most, 1)
-    if most:
-        yield replace(drill, rate_per_s=OFFERED * most)
-    else:
-        yield replace(drill, rate_per_s=LEAST_PER_S, failures_allowed=True)
+    yield offered_under_loops(stage, drill, most, idle_share, share if loops.share is None else loops.share)
+
+
+def offered_under_loops(stage: Stage, drill: Drill, most_per_s: float, idle_share: float, taken_share: float) -> Drill:
+    """The drill with what is offered under the loops, and whether submissions may fail there."""
+    nothing = not most_per_s and nothing_remains(idle_share, taken_share)
+    stage.also |= {
+        "most_per_s": round(most_per_s, 1),
+        "idle_share": round(idle_share, 3),
+        "nothing_remains": nothing,
+    }
+    if most_per_s:
+        return replace(drill, rate_per_s=OFFERED * most_per_s)
+    if not nothing:
+        stage.rules[ACCEPTS] = False
+    return replace(drill, rate_per_s=LEAST_PER_S, failures_allowed=nothing)
 
 
 async def _undrained(stage: Stage, ended: float) -> str:
@@ -138,7 +180,7 @@ async def _processor_short(stage: Stage, share: float, where: Where) -> Proof:
     back_s = time.monotonic() - ended
     p99_ms = span.p99_ms()
     doors_5xx = await answered_5xx(stage) - answered
-    if stage.also["most_per_s"]:
+    if not stage.also["nothing_remains"]:
         stage.rules["status says up"] = all(ups)
         stage.rules["no 5xx from the doors"] = doors_5xx == 0
         stage.rules["orders do not pile up"] = not span.piles_up()
