@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from standfest.cli.schema import conninfo
 from standfest.cluster.access import app_access
 from standfest.cluster.home import Home
 from standfest.emergency.drills.stage import Grounds
-from standfest.emergency.loops import SHARE_MAX, taken
+from standfest.emergency.loops import SHARE_MAX, LoopsFailed, Taken, taken
 from standfest.errors import StandfestError
 from standfest.scaling.bench import file, growth, hot, journal, offered, orders, overload, pgbench
 from standfest.scaling.bench.child import BenchFailed
@@ -119,7 +119,8 @@ def bench(
 
     Product and pgbench alternate; told are medians of the rounds with the least and the most, beside the goals. A goal
     that is missed does not fail the command: exit code 1 means that what was measured is worth nothing, also because
-    the busy loops took another share than they were to (5 points of difference are allowed).
+    the busy loops took another share than they were to (5 points of difference are allowed): then it is told all the
+    same, marked as void, as orders that were lost or answered otherwise are so under any share.
     """
     wanted = [name for name in NAMES if name in names or "all" in names]
     console = Console(stderr=True)
@@ -138,6 +139,8 @@ def bench(
         print_json(told)
     else:
         _show(Console(), told)
+    if void := told["measured"].get("void"):
+        raise LoopsFailed(void)
 
 
 async def _run(names: list[str], plan: Plan, many: int, path: Path | None, times: int, starved: float) -> Document:
@@ -157,14 +160,31 @@ async def _run(names: list[str], plan: Plan, many: int, path: Path | None, times
                 "growth": partial(growth.growth, many=many),
                 "overload": partial(overload.run, times=times),
             }
-            with taken(starved, STARVED_S_MAX) if starved else contextlib.nullcontext() as loops:
+            measured: Document = {"seconds": plan.seconds, "clients": plan.clients, "rounds": plan.rounds}
+            with starved_by(starved, measured):
                 for name in names:
                     told.append((await benches[name](target, replace(plan, run=f"{plan.run}-{name}"))).document())
             parts = await versions(grounds.binaries)
-    measured = {"seconds": plan.seconds, "clients": plan.clients, "rounds": plan.rounds}
-    if loops is not None:
-        measured["taken"] = round(loops.share or 0.0, 3)
     return {"measured": measured, "versions": parts, "benches": told}
+
+
+@contextlib.contextmanager
+def starved_by(share: float, measured: Document) -> Iterator[None]:
+    """Busy loops take the share (0: there are none), and what they took is noted in `measured`; why they make what was
+    measured void as well, once there is something. Raises LoopsFailed where nothing could be measured."""
+    if not share:
+        yield
+        return
+    loops: Taken | None = None
+    try:
+        with taken(share, STARVED_S_MAX) as running:
+            yield
+            loops = running
+    except LoopsFailed as error:
+        if loops is None:
+            raise
+        measured["void"] = str(error)
+    measured["taken"] = round(loops.share or 0.0, 3)
 
 
 async def _replay(grounds: Grounds, clients: int, path: Path | None) -> float:
