@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import sys
+from functools import partial
 
 import click
 import msgspec
 from rich.console import Console
 
 from tests.tables import promises, slow
+from tests.tables.outcomes import outcome
 from tests.tables.table import Plan, Row, Standing, Table, standing
 
 TABLES = {table.name: table for table in (promises.TABLE, slow.TABLE)}
@@ -43,8 +45,8 @@ def main(name: str, names: tuple[str, ...], runs: int | None, everything: bool, 
             continue
         console.print(f"[bold]{row.name}[/bold]: {row.what} ({count} runs)", soft_wrap=True)
         plan = Plan(count, short, lambda what: console.print(f"  {what}", highlight=False, markup=False))
-        measured = table.append(row, short, row.measure(plan)).measured
-        failed |= bool(measured.violations) or measured.holds is False
+        measured = table.append(row, short, outcome(partial(row.measure, plan))).measured
+        failed |= bool(measured.violations) or measured.holds is False or not measured.runs
         console.print(f"  {measured.figure}", highlight=False, markup=False, soft_wrap=True)
     if short:
         sys.exit(1 if failed else 0)

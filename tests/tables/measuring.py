@@ -24,6 +24,8 @@ WRONG = ("lost", "doubled", "altered")
 """Orders of a drill that must not be, whatever is allowed."""
 COMPLAINT_MAX = 200
 """Characters told of what is wrong with one drill."""
+STDERR_MAX = 1_500
+"""Characters told of the end of what a command says on standard error."""
 _BOUND_S = 3 * 3600.0
 
 
@@ -32,18 +34,30 @@ class CannotMeasure(Exception):
 
 
 def standfest(home: Path, *arguments: str, root: Path = ROOT, codes: Sequence[int] = (0,)) -> Any:
-    """What `standfest ARGUMENTS --json` prints, run on a home of its own. CannotMeasure where it ends otherwise."""
-    done = subprocess.run(
-        [str(root / "standfest"), *arguments, "--json"],
-        env={**os.environ, "STANDFEST_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=_BOUND_S,
-        check=False,
-    )
+    """What `standfest ARGUMENTS --json` prints, run on a home of its own.
+
+    CannotMeasure where it ends with a code that is none of `codes`, prints no document, or does not end.
+    """
+    what = f"standfest {' '.join(arguments)}"
+    try:
+        done = subprocess.run(
+            [str(root / "standfest"), *arguments, "--json"],
+            env={**os.environ, "STANDFEST_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=_BOUND_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotMeasure(f"{what} did not end within {_BOUND_S:.0f} s") from error
     if done.returncode not in codes:
-        raise CannotMeasure(f"standfest {' '.join(arguments)} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout)
+        raise CannotMeasure(f"{what} ended with {done.returncode}: {done.stderr[-STDERR_MAX:]}")
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        raise CannotMeasure(
+            f"{what} ended with {done.returncode} and printed no document: {done.stderr[-STDERR_MAX:]}"
+        ) from error
 
 
 def drills(plan: Plan, names: Sequence[str], *options: str, failures: bool = True) -> Measured:
@@ -146,12 +160,13 @@ def tests(plan: Plan, *names: str) -> Measured:
 
 
 def json_lines(*module: str) -> list[Mapping[str, Any]]:
-    """What `python -m MODULE ARGUMENTS` prints, one JSON object a line."""
+    """What `python -m MODULE ARGUMENTS` prints, one JSON object a line. CannotMeasure where it fails or prints none."""
     command = [sys.executable, "-m", *module]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_BOUND_S, check=False)
-    if done.returncode not in (0, 1):
-        raise CannotMeasure(f"{' '.join(module)} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode not in (0, 1) or not told:
+        raise CannotMeasure(f"{' '.join(module)} ended with {done.returncode}: {done.stderr[-STDERR_MAX:]}")
+    return told
 
 
 def pgbench() -> float:

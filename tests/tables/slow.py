@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from standfest.emergency.drills.catalogue.processor import BACK_S_GOAL, P99_S_GOAL
-from standfest.emergency.loops import taken
-from tests.support.cluster import start_cluster
+from tests.support.cluster import LocalCluster, start_cluster
 from tests.tables.measuring import STARVING, drills, of_drills, paired, pgbench, ratio, run_drills, standfest, timed
+from tests.tables.outcomes import under_loops, voided
 from tests.tables.table import Measured, Plan, Row, Table
 
 BEFORE = "1b3a525"
@@ -20,7 +24,6 @@ BEFORE = "1b3a525"
 STARVED = "0.67"
 """A third remains."""
 HALF, MOST = 0.5, 0.75
-LOOPS_S_MAX = 4 * 3600.0
 COMMAND_TIMEOUT_S = 900.0
 RATE_AT_HALF = "40"
 """Orders a second in drills on half a machine."""
@@ -74,7 +77,7 @@ def overload(*options: str, whole: bool = True) -> Callable[[Plan], Measured]:
         seconds, rounds = ("4", 1) if plan.short else ("10", plan.runs)
         command = ("bench", "overload", "--seconds", seconds, "--rounds", str(rounds), *options)
         with tempfile.TemporaryDirectory(prefix="standfest-table-") as home:
-            told = standfest(Path(home), *command)
+            told = standfest(Path(home), *command, codes=(0, 1))
         [bench] = told["benches"]
         parts, held, violations = [], True, 0
         for each in bench["figures"]:
@@ -86,7 +89,9 @@ def overload(*options: str, whole: bool = True) -> Callable[[Plan], Measured]:
             parts.append(f"{name.replace(', orders/s', '')} {bench['rates'][name]['median']:.0f}/s")
         if "taken" in told["measured"]:
             parts.append(f"taken {told['measured']['taken']:.0%}")
-        return Measured("; ".join(parts), held, rounds, violations, reference)
+        found = Measured("; ".join(parts), held, rounds, violations, reference)
+        void = told["measured"].get("void")
+        return voided(found, void) if void else found
 
     return measure
 
@@ -127,10 +132,12 @@ def drills_at_half(plan: Plan) -> Measured:
         with tempfile.TemporaryDirectory(prefix="standfest-table-") as home:
             names = [each["name"] for each in standfest(Path(home), "drill", "list")]
     chosen = [name for name in names if not name.startswith(STARVING)]
-    with taken(HALF, LOOPS_S_MAX) as loops:
+
+    def measure() -> Measured:
         counted = of_drills(run_drills(plan, chosen * plan.runs, "--rate", RATE_AT_HALF, side_by_side=1))
-    figure = f"{counted.figure}; taken {loops.share:.0%}"
-    return Measured(figure, counted.holds, plan.runs, counted.violations)
+        return replace(counted, runs=plan.runs)
+
+    return under_loops(HALF, measure)
 
 
 def supervisors_die(plan: Plan) -> Measured:
@@ -140,28 +147,37 @@ def supervisors_die(plan: Plan) -> Measured:
 
 def up_and_down(plan: Plan) -> Measured:
     """`up`, `status` and `down` while most of the processor is taken."""
-    parts, wrong, held, reference = [], [], True, pgbench()
+    reference = pgbench()
     with start_cluster() as cluster:
         cluster.succeed("down")
-        with taken(MOST, LOOPS_S_MAX) as loops:
-            for _ in range(plan.runs):
-                for command, codes, goal_s in (("up", (0, 1), 60.0), ("status", (0, 1), 5.0), ("down", (0,), 60.0)):
-                    began = time.monotonic()
-                    done = cluster.run(command, timeout_s=COMMAND_TIMEOUT_S)
-                    figure, quick = timed(command, time.monotonic() - began, goal_s, reference)
-                    held &= quick
-                    parts.append(figure)
-                    if done.returncode:
-                        said = (done.stderr or done.stdout).strip().rpartition("\n")[2][-200:]
-                        parts.append(f"{command} ended with {done.returncode}: {said}")
-                    if done.returncode not in codes:
-                        wrong.append(parts[-1])
-                    plan.tell(parts[-1])
-                if left := cluster.processes():
-                    wrong.append(f"down left {len(left)} processes")
-                    parts.append(wrong[-1])
-    parts.append(f"taken {loops.share:.0%}")
-    return Measured("; ".join(parts), held and not wrong, plan.runs, len(wrong), reference)
+        return under_loops(MOST, partial(_up_and_down, plan, cluster, reference))
+
+
+def _up_and_down(plan: Plan, cluster: LocalCluster, reference_per_s: float) -> Measured:
+    parts: list[str] = []
+    wrong: list[str] = []
+    held = True
+    for _ in range(plan.runs):
+        for command, codes, goal_s in (("up", (0, 1), 60.0), ("status", (0, 1), 5.0), ("down", (0,), 60.0)):
+            began = time.monotonic()
+            try:
+                done = cluster.run(command, timeout_s=COMMAND_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                wrong.append(f"{command} did not end within {COMMAND_TIMEOUT_S:.0f} s")
+                return Measured("; ".join([*parts, wrong[-1]]), False, plan.runs, len(wrong), reference_per_s)
+            figure, quick = timed(command, time.monotonic() - began, goal_s, reference_per_s)
+            held &= quick
+            parts.append(figure)
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip().rpartition("\n")[2][-200:]
+                parts.append(f"{command} ended with {done.returncode}: {said}")
+            if done.returncode not in codes:
+                wrong.append(parts[-1])
+            plan.tell(parts[-1])
+        if left := cluster.processes():
+            wrong.append(f"down left {len(left)} processes")
+            parts.append(wrong[-1])
+    return Measured("; ".join(parts), held and not wrong, plan.runs, len(wrong), reference_per_s)
 
 
 def speed(plan: Plan) -> Measured:

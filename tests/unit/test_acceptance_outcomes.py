@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from tests.tables.measuring import of_drills
+from standfest.emergency.loops import LoopsFailed
+from standfest.errors import StandfestError
+from tests.support.loops import loops_that_took
+from tests.tables import __main__ as command
+from tests.tables import outcomes, table
+from tests.tables.measuring import CannotMeasure, json_lines, of_drills, standfest
+from tests.tables.outcomes import outcome, under_loops
 from tests.tables.slow import of_starved
+from tests.tables.table import Measured, Row, Table
 
 
 def drill(**changes: Any) -> dict[str, Any]:
@@ -67,3 +78,86 @@ def test_a_time_that_is_missing_does_not_hold(also: dict[str, Any], holds: bool,
     measured = of_starved([drill(also=also)], 0.75, 2_500.0)
     assert measured.holds is holds
     assert told in measured.figure
+
+
+def ends_with(error: Exception) -> Callable[[], Measured]:
+    """A measurement that ends so."""
+
+    def measure() -> Measured:
+        raise error
+
+    return measure
+
+
+VOID = "the busy loops were to take 50% of the processor and took 40%"
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "holds", "violations"),
+    [
+        (CannotMeasure("bench ended with 1"), "bench ended with 1", False, 1),
+        (StandfestError("no cluster came up"), "no cluster came up", False, 1),
+        (subprocess.TimeoutExpired(["up"], 900), "Command '['up']' timed out after 900 seconds", False, 1),
+        (AssertionError("a process is left"), "a process is left", False, 1),
+        (AssertionError(), "AssertionError", False, 1),
+        (LoopsFailed(VOID), f"void: {VOID}", None, 0),
+    ],
+)
+def test_a_row_that_ends_otherwise_is_recorded(
+    error: Exception, told: str, holds: bool | None, violations: int
+) -> None:
+    """As a violation, and as void where the busy loops took another share: no run counts."""
+    assert outcome(ends_with(error)) == Measured(told, holds, runs=0, violations=violations)
+
+
+def test_an_error_is_told_without_the_places_of_this_machine() -> None:
+    """Results are committed."""
+    measured = outcome(ends_with(CannotMeasure(f"{table.ROOT}/standfest ended with 1")))
+    assert measured.figure == "./standfest ended with 1"
+
+
+def test_after_a_row_that_ends_otherwise_the_next_one_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """Both are in the file, and the command fails."""
+    rows = (
+        Row("first", "", "", 1, 1, lambda _: ends_with(CannotMeasure("it ended with 2"))()),
+        Row("second", "", "", 1, 1, lambda _: Measured("well", True)),
+    )
+    monkeypatch.setattr(table, "FOLDER", tmp_path / "acceptance")
+    monkeypatch.setattr(table, "commit", lambda: "abc")
+    made = Table("slow", rows)
+    monkeypatch.setitem(command.TABLES, "slow", made)
+    ended = CliRunner().invoke(command.main, ["slow", "--short"])
+    assert (ended.exit_code, [each.measured.figure for each in made.results()]) == (1, ["it ended with 2", "well"])
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_command_that_prints_no_document_measures_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, code: int
+) -> None:
+    """Whatever its exit code is."""
+    done = SimpleNamespace(returncode=code, stdout="", stderr="it broke")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(CannotMeasure, match=f"standfest bench ended with {code} and printed no document: it broke"):
+        standfest(tmp_path, "bench", codes=(0, 1))
+    with pytest.raises(CannotMeasure, match=f"falsified ended with {code}: it broke"):
+        json_lines("falsified")
+
+
+@pytest.mark.parametrize(
+    ("measure", "error", "found"),
+    [
+        (lambda: Measured("7 s", True, 2), "", Measured("7 s; taken 50%", True, 2)),
+        (lambda: Measured("7 s", True, 2, 0, 900.0), VOID, Measured(f"void: {VOID}; 7 s", None, 0, 0, 900.0)),
+        (lambda: Measured("70 s", False, 2), VOID, Measured(f"void: {VOID}; 70 s", None, 0)),
+        (lambda: Measured("2 lost", False, 2, 2), VOID, Measured(f"void: {VOID}; 2 lost", False, 0, 2)),
+        (ends_with(CannotMeasure("it ended")), VOID, Measured(f"void: {VOID}; it ended", False, 0, 1)),
+    ],
+)
+def test_findings_under_loops_that_took_another_share_are_kept(
+    monkeypatch: pytest.MonkeyPatch, measure: Callable[[], Measured], error: str, found: Measured
+) -> None:
+    """A void measurement says nothing but what must not be at any speed."""
+    monkeypatch.setattr(outcomes, "taken", loops_that_took(0.5, error))
+    assert under_loops(0.5, measure) == found
