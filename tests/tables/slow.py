@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -25,6 +26,8 @@ STARVED = "0.67"
 """A third remains."""
 HALF, MOST = 0.5, 0.75
 COMMAND_TIMEOUT_S = 900.0
+SAID_MAX = 200
+"""Characters told of what a command said."""
 RATE_AT_HALF = "40"
 """Orders a second in drills on half a machine."""
 SPEED, P99 = "straight, orders/s", "half the rate, p99 ms"
@@ -158,26 +161,47 @@ def _up_and_down(plan: Plan, cluster: LocalCluster, reference_per_s: float) -> M
     wrong: list[str] = []
     held = True
     for _ in range(plan.runs):
-        for command, codes, goal_s in (("up", (0, 1), 60.0), ("status", (0, 1), 5.0), ("down", (0,), 60.0)):
+        for command, goal_s in (("up", 60.0), ("status", 5.0), ("down", 60.0)):
             began = time.monotonic()
             try:
-                done = cluster.run(command, timeout_s=COMMAND_TIMEOUT_S)
+                done = cluster.run(command, "--json", timeout_s=COMMAND_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 wrong.append(f"{command} did not end within {COMMAND_TIMEOUT_S:.0f} s")
                 return Measured("; ".join([*parts, wrong[-1]]), False, plan.runs, len(wrong), reference_per_s)
             figure, quick = timed(command, time.monotonic() - began, goal_s, reference_per_s)
             held &= quick
             parts.append(figure)
-            if done.returncode:
-                said = (done.stderr or done.stdout).strip().rpartition("\n")[2][-200:]
-                parts.append(f"{command} ended with {done.returncode}: {said}")
-            if done.returncode not in codes:
-                wrong.append(parts[-1])
-            plan.tell(parts[-1])
+            well, said = ended(command, done)
+            if said:
+                parts.append(said)
+            if not well:
+                wrong.append(said)
+            plan.tell("; ".join(filter(None, (figure, said))))
         if left := cluster.processes():
             wrong.append(f"down left {len(left)} processes")
             parts.append(wrong[-1])
     return Measured("; ".join(parts), held and not wrong, plan.runs, len(wrong), reference_per_s)
+
+
+def ended(command: str, done: subprocess.CompletedProcess[str]) -> tuple[bool, str]:
+    """Whether `up`, `status` or `down` ended as it should, and what there is to tell of its end.
+
+    `up` and `status` say in their document that orders are taken; they end with 1 where not all is well, and also where
+    they failed: the code alone means nothing. `down` says that all is down.
+    """
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        told = {}
+    verdict = told.get("verdict", {})
+    if command == "down":
+        well = done.returncode == 0 and told.get("down") is True
+    else:
+        well = done.returncode in (0, 1) and verdict.get("up") is True
+    if well and not done.returncode:
+        return True, ""
+    said = "; ".join(verdict.get("reasons", ())) or done.stderr.strip().rpartition("\n")[2]
+    return well, f"{command} ended with {done.returncode}: {said[:SAID_MAX] or 'it said nothing'}"
 
 
 def speed(plan: Plan) -> Measured:

@@ -17,7 +17,7 @@ from tests.tables import __main__ as command
 from tests.tables import outcomes, table
 from tests.tables.measuring import CannotMeasure, json_lines, of_drills, standfest
 from tests.tables.outcomes import outcome, under_loops
-from tests.tables.slow import of_starved
+from tests.tables.slow import ended, of_starved
 from tests.tables.table import Measured, Row, Table
 
 
@@ -161,3 +161,46 @@ def test_findings_under_loops_that_took_another_share_are_kept(
     """A void measurement says nothing but what must not be at any speed."""
     monkeypatch.setattr(outcomes, "taken", loops_that_took(0.5, error))
     assert under_loops(0.5, measure) == found
+
+
+UP = '{"verdict": {"up": true, "reasons": []}}'
+DEGRADED = '{"verdict": {"up": true, "reasons": ["n2/api is not there", "the audit is behind"]}}'
+DOWN = '{"verdict": {"up": false, "reasons": ["no door takes orders"]}}'
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "out", "error", "well", "said"),
+    [
+        ("up", 0, UP, "waiting for n1", True, ""),
+        ("up", 1, DEGRADED, "", True, "up ended with 1: n2/api is not there; the audit is behind"),
+        ("status", 1, DEGRADED, "", True, "status ended with 1: n2/api is not there; the audit is behind"),
+        (
+            "up",
+            1,
+            "",
+            "waiting for n1\nstandfest: etcd is not ready",
+            False,
+            "up ended with 1: standfest: etcd is not ready",
+        ),
+        ("status", 1, "", "standfest: no cluster", False, "status ended with 1: standfest: no cluster"),
+        ("status", 2, DOWN, "", False, "status ended with 2: no door takes orders"),
+        ("up", 1, DOWN, "", False, "up ended with 1: no door takes orders"),
+        ("up", 0, "", "", False, "up ended with 0: it said nothing"),
+        ("up", -9, UP, "", False, "up ended with -9: it said nothing"),
+        ("down", 0, '{"down": true}', "", True, ""),
+        (
+            "down",
+            1,
+            "",
+            "standfest: these processes survive",
+            False,
+            "down ended with 1: standfest: these processes survive",
+        ),
+        ("down", 0, "", "", False, "down ended with 0: it said nothing"),
+    ],
+)
+def test_up_and_status_end_well_where_they_say_that_orders_are_taken(
+    command: str, code: int, out: str, error: str, well: bool, said: str
+) -> None:
+    """Exit code 1 is that of a cluster that is degraded and that of a command that failed."""
+    assert ended(command, subprocess.CompletedProcess([], code, out, error)) == (well, said)
