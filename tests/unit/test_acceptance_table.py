@@ -57,11 +57,14 @@ def test_a_ratio_is_not_decided_where_it_is_missed_by_less_than_half_the_spread(
 
 
 def test_times_decide_on_a_quick_machine_only() -> None:
-    """Where pgbench is slow a time is told as it is and as it would be at the reference, and holds."""
+    """Where pgbench is slow a time is told as it is and as it would be at the reference, plainly where that is over the
+    goal, and holds."""
     assert timed("p99", 0.9, 1.0, 2_500.0) == ("p99 0.90 s (goal 1 s)", True)
-    assert timed("p99", 1.9, 1.0, 2_500.0) == ("p99 1.90 s (goal 1 s)", False)
+    assert timed("p99", 1.9, 1.0, 2_500.0) == ("p99 1.90 s (goal 1 s), over", False)
     told, holds = timed("p99", 3.0, 1.0, 500.0)
     assert (told, holds) == ("p99 3.00 s (goal 1 s), 0.75 s if pgbench wrote 2000 orders/s", True)
+    told, holds = timed("p99", 8.0, 1.0, 500.0)
+    assert (told, holds) == ("p99 8.00 s (goal 1 s), 2.00 s if pgbench wrote 2000 orders/s, over", True)
 
 
 @pytest.mark.parametrize(
