@@ -28,6 +28,10 @@ RECONNECT_S = 0.1
 REFUSAL_MAX = 500
 WAITING_MAX = 20_000
 """Arrivals that wait for a free connection; beyond, they are counted and not sent."""
+SENT_MIN = 0.95
+"""Share of the wanted rate from which on the generator counts as having reached it."""
+ORDERLY = (201, 202, 429)
+"""Statuses with which an order is to be answered: placed, accepted, or too much at the moment."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,12 @@ class Sent:
     """How long was measured."""
     answers: dict[int, Answers]
     """By status; of requests that were to be sent in the measured time."""
+    good: Answers
+    """All successful answers together, whatever their status; of the same requests."""
+    arrived: int
+    """Requests that were to be sent in the measured time, whether or not they were."""
+    sent_in_time: int
+    """Requests that were sent within the measured time, whenever they were to be."""
     good_in_time: int
     """Successful answers that came within the measured time, whenever they were asked for."""
     statuses: dict[int, int]
@@ -107,13 +117,19 @@ class Sent:
         return self.good_in_time / self.seconds
 
     @property
-    def good(self) -> Answers:
-        """The successful answers with the status that most had."""
-        return max(
-            (each for status, each in self.answers.items() if status < 300),
-            key=lambda each: each.count,
-            default=Answers(0, 0.0, 0.0, 0.0),
-        )
+    def arrived_per_s(self) -> float:
+        """Requests a second that were to be sent."""
+        return self.arrived / self.seconds
+
+    @property
+    def sent_per_s(self) -> float:
+        """Requests a second that were sent: fewer than arrived where the generator was late, or had no connection."""
+        return self.sent_in_time / self.seconds
+
+    @property
+    def otherwise(self) -> int:
+        """Orders that were answered otherwise than they are to be, or not at all, those of the warm-up too."""
+        return self.unclear + sum(count for status, count in self.statuses.items() if status not in ORDERLY)
 
 
 class _Sender:
@@ -128,6 +144,7 @@ class _Sender:
         self._under_way = 0
         self._statuses: Counter[int] = Counter()
         self._good_in_time = 0
+        self._arrived = self._sent_in_time = 0
         self._unclear = 0
         self._not_sent = 0
         self._hasty = 0
@@ -154,6 +171,9 @@ class _Sender:
         return Sent(
             seconds=self._load.seconds,
             answers={status: _summary(times) for status, times in sorted(self._times.items())},
+            good=_summary([each for status, times in self._times.items() if status < 300 for each in times]),
+            arrived=self._arrived,
+            sent_in_time=self._sent_in_time,
             good_in_time=self._good_in_time,
             statuses=dict(self._statuses),
             unclear=self._unclear + self._under_way,
@@ -181,6 +201,7 @@ class _Sender:
         while due < self._ends:
             await asyncio.sleep(max(due - time.perf_counter(), 0))
             while due <= time.perf_counter() and due < self._ends:
+                self._arrived += self._measured(due)
                 if self._idle:
                     self._send(self._idle.pop(), due)
                 elif len(self._waiting) < WAITING_MAX:
@@ -194,14 +215,19 @@ class _Sender:
         now = time.perf_counter()
         if self._load.rate_per_s is None:
             if now < self._ends:
+                self._arrived += self._measured(now)
                 self._send(connection, now)
         elif self._waiting:
             self._send(connection, self._waiting.popleft())
         else:
             self._idle.append(connection)
 
+    def _measured(self, moment: float) -> bool:
+        return self._began <= moment < self._ends
+
     def _send(self, connection: _Connection, due: float) -> None:
         self._under_way += 1
+        self._sent_in_time += self._measured(time.perf_counter())
         connection.send(next(self._requests), due)
 
     def answered(self, due: float, now: float, status: int, head: bytes, body: bytes) -> None:
@@ -210,12 +236,12 @@ class _Sender:
         self._statuses[status] += 1
         if status >= 400 and status not in self._refusals:
             self._refusals[status] = body.decode(errors="replace")[:REFUSAL_MAX]
-        if status < 300 and self._began <= now < self._ends:
+        if status < 300 and self._measured(now):
             self._good_in_time += 1
         if status in (429, 503) and b"\r\nretry-after:" not in head:
             self._hasty += 1
         # In a closed loop what is answered at the end counts, whenever it was sent: the same holds for the beginning.
-        if self._began <= (now if self._load.rate_per_s is None else due) < self._ends:
+        if self._measured(now if self._load.rate_per_s is None else due):
             self._times.setdefault(status, []).append(now - due)
 
     def lost(self, connection: _Connection, *, under_way: bool) -> None:
@@ -271,6 +297,8 @@ class _Connection(asyncio.Protocol):
 
 
 def _summary(times: list[float]) -> Answers:
+    if not times:
+        return Answers(0, 0.0, 0.0, 0.0)
     times.sort()
     at = [times[min(int(share * len(times)), len(times) - 1)] for share in (0.5, 0.99, 1.0)]
     return Answers(len(times), *(round(1000 * each, 3) for each in at))
@@ -282,7 +310,8 @@ def sent_from(line: bytes) -> Sent:
     answers = {int(status): Answers(**each) for status, each in told.pop("answers").items()}
     statuses = {int(status): count for status, count in told.pop("statuses").items()}
     refusals = {int(status): body for status, body in told.pop("refusals").items()}
-    return Sent(answers=answers, statuses=statuses, refusals=refusals, **told)
+    good = Answers(**told.pop("good"))
+    return Sent(answers=answers, good=good, statuses=statuses, refusals=refusals, **told)
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ import psycopg
 
 from standfest.scaling.bench.child import BenchFailed
 from standfest.scaling.bench.figures import Result
-from standfest.scaling.bench.overload import CONNECTIONS, REFUSED, otherwise
+from standfest.scaling.bench.load import SENT_MIN
+from standfest.scaling.bench.overload import CONNECTIONS, REFUSED
 from standfest.scaling.bench.rounds import Plan, Rounds
 from standfest.scaling.bench.target import Target, send
 
@@ -30,13 +31,18 @@ async def run(target: Target, plan: Plan) -> Result:
         rounds.note("most, orders/s", most)
         for times in TIMES:
             plan.tell(f"{times:g} times as much {of}")
-            load = rounds.load(target.doors, connections=CONNECTIONS, rate_per_s=times * most)
+            wanted = rounds.note(f"{times:g} x: wanted, orders/s", times * most)
+            load = rounds.load(target.doors, connections=CONNECTIONS, rate_per_s=wanted)
             sent = await send(load)
             answered = sum(each.count for each in sent.answers.values())
+            rounds.note(f"{times:g} x: arrived, orders/s", sent.arrived_per_s)
+            reached = rounds.note(f"{times:g} x: sent, orders/s", sent.sent_per_s)
+            if reached < SENT_MIN * wanted:
+                plan.tell(f"the generator reached {reached:.0f} of the wanted {wanted:.0f} orders/s {of}")
             rounds.note(f"{times:g} x: answered, orders/s", answered / sent.seconds)
             rounds.note(f"{times:g} x: accepted, orders/s", sent.good_per_s)
             rounds.note(f"{times:g} x: accepted, p99 ms", sent.good.p99_ms)
-            rounds.note(f"{times:g} x: not 201, 202 or 429", otherwise(sent))
+            rounds.note(f"{times:g} x: not 201, 202 or 429", sent.otherwise)
             await _settled(target, load.run, sent.acknowledged)
     return Result("offered", [], rounds.rates, {})
 

@@ -16,7 +16,7 @@ from standfest.scaling.bench.figures import (
     Goal,
     Result,
 )
-from standfest.scaling.bench.load import Answers, Sent
+from standfest.scaling.bench.load import SENT_MIN, Answers
 from standfest.scaling.bench.rounds import Plan, Rounds
 from standfest.scaling.bench.target import Target, send
 
@@ -26,8 +26,6 @@ READS_PER_S = 20
 REFUSED = (429, 502, 503, 504)
 """All but the first count as orders that were answered otherwise than they should be."""
 NONE = Answers(0, 0.0, 0.0, 0.0)
-SENT_MIN = 0.95
-"""Share of the wanted rate from which on the generator counts as having reached it."""
 
 
 async def run(target: Target, plan: Plan, times: int = 3) -> Result:
@@ -51,7 +49,7 @@ async def run(target: Target, plan: Plan, times: int = 3) -> Result:
         twice = await target.on_both_paths() - twice
         plan.tell(f"afterwards {of}")
         after = await rounds.place(rounds.load(target.doors, rate_per_s=most / 2), refused=REFUSED)
-        reached = rounds.note("sent, orders/s", sum(each.count for each in sent.answers.values()) / sent.seconds)
+        reached = rounds.note("sent, orders/s", sent.sent_per_s)
         if reached < SENT_MIN * wanted:
             plan.tell(f"the generator reached {reached:.0f} of the wanted {wanted:.0f} orders/s {of}")
         if times > 1 and not sent.statuses.get(429):
@@ -62,7 +60,7 @@ async def run(target: Target, plan: Plan, times: int = 3) -> Result:
             TAKEN_P99: sent.good.p99_ms,
             REFUSED_P99: sent.answers.get(429, NONE).p99_ms,
             HASTY: sent.hasty,
-            OTHERWISE: sum(map(otherwise, (before, sent, after))),
+            OTHERWISE: sum(each.otherwise for each in (before, sent, after)),
             BOTH: twice / max(sent.acknowledged, 1),
             READ: read.statuses.get(200, 0) / max(sum(read.statuses.values()) + read.unclear + read.not_sent, 1),
             AFTERWARDS: after.good.p99_ms,
@@ -70,8 +68,3 @@ async def run(target: Target, plan: Plan, times: int = 3) -> Result:
         for goal, value in found.items():
             figures.setdefault(goal, []).append(value)
     return Result("overload", [Figure(goal, values) for goal, values in figures.items()], rounds.rates, {})
-
-
-def otherwise(sent: Sent) -> int:
-    """Orders that were answered neither 201, 202 nor 429, or not at all."""
-    return sent.unclear + sum(count for status, count in sent.statuses.items() if status not in (201, 202, 429))
