@@ -20,17 +20,20 @@ from math import log10
 from pathlib import Path
 
 from standfest.emergency.loops import taken
+from standfest.scaling.bench.load import SENT_MIN
 from tests.tables.table import ROOT
 
 BEFORE = "1b3a525"
 STARVED = 0.67
 LOOPS_S_MAX = 3600.0
-BENCH = "src/standfest/scaling/bench/offered.py"
+BENCH = Path("src/standfest/scaling/bench")
+COPIED = ("offered.py", "load.py")
+"""The benchmark, and what sends its load and tells what became of it: both builds are measured alike."""
 BEGINS, ENDS = "the most that is reached", "stopping doors"
 """What the benchmark tells first when it measures, and first afterwards."""
 
 Point = dict[str, float]
-"""offered, accepted (orders/s), p99_ms, otherwise (orders)."""
+"""wanted, arrived, sent, accepted (orders/s), p99_ms, otherwise (orders)."""
 
 
 @contextlib.contextmanager
@@ -40,9 +43,8 @@ def earlier(commit: str) -> Iterator[Path]:
         old = Path(directory) / "before"
         subprocess.run(["git", "worktree", "add", "--detach", str(old), commit], cwd=ROOT, check=True)
         try:
-            names = "import CONNECTIONS, REFUSED, otherwise"
-            bench = (ROOT / BENCH).read_text().replace(names, "import CONNECTIONS, REFUSED, _otherwise as otherwise")
-            (old / BENCH).write_text(bench)
+            for name in COPIED:
+                (old / BENCH / name).write_bytes((ROOT / BENCH / name).read_bytes())
             command = old / "src/standfest/cli/bench.py"
             known = command.read_text().replace("journal, orders, overload", "journal, offered, orders, overload")
             command.write_text(known.replace('    "reads":', '    "offered": offered.run,\n    "reads":'))
@@ -76,20 +78,33 @@ def measure(root: Path, share: float, seconds: float) -> list[Point]:
 
 def points(rates: Mapping[str, Mapping[str, float]]) -> list[Point]:
     """The benchmark's rates, a point for each load."""
-    most = rates["most, orders/s"]["median"]
-    found = []
-    for name in rates:
-        times, _, what = name.partition(" x: ")
-        if what == "accepted, orders/s":
-            found.append(
-                {
-                    "offered": float(times) * most,
-                    "accepted": rates[name]["median"],
-                    "p99_ms": rates[f"{times} x: accepted, p99 ms"]["median"],
-                    "otherwise": rates[f"{times} x: not 201, 202 or 429"]["median"],
-                }
-            )
-    return found
+    names = {
+        "wanted": "wanted, orders/s",
+        "arrived": "arrived, orders/s",
+        "sent": "sent, orders/s",
+        "accepted": "accepted, orders/s",
+        "p99_ms": "accepted, p99 ms",
+        "otherwise": "not 201, 202 or 429",
+    }
+    loads = [times for name in rates for times, _, what in (name.partition(" x: "),) if what == names["wanted"]]
+    return [{key: rates[f"{times} x: {what}"]["median"] for key, what in names.items()} for times in loads]
+
+
+def is_short(point: Point) -> bool:
+    """Whether clearly less was sent than was wanted: the generator did not reach it."""
+    return point["sent"] < SENT_MIN * point["wanted"]
+
+
+def short(series: Mapping[str, Mapping[str, Sequence[Point]]]) -> Iterator[str]:
+    """Each point of which clearly less was sent than was wanted, for people."""
+    for machine, of_build in series.items():
+        for build, found in of_build.items():
+            for point in filter(is_short, found):
+                sent, wanted, arrived = point["sent"], point["wanted"], point["arrived"]
+                yield (
+                    f"{TITLES[machine]}, {build}: {sent:,.0f} orders/s were sent of the wanted {wanted:,.0f} "
+                    f"({sent / wanted:.0%}; {arrived:,.0f} arrived)"
+                )
 
 
 WIDTH, HEIGHT, MARGIN = 420, 260, 56
@@ -105,7 +120,8 @@ PANELS = (("accepted", "accepted, orders/s"), ("p99_ms", "p99 of the accepted, m
 
 
 def draw(series: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
-    """An SVG: for each machine the accepted orders, and the percentile of their times, against the offered ones."""
+    """An SVG: for each machine the accepted orders, and the percentile of their times, against those that were
+    sent; hollow where the generator did not send what was wanted."""
     parts = []
     for column, (machine, of_build) in enumerate(series.items()):
         for row, (value, unit) in enumerate(PANELS):
@@ -113,6 +129,9 @@ def draw(series: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
             parts.append(f'<text x="{MARGIN}" y="18">{escape(f"{TITLES[machine]}: {unit}")}</text>')
             parts.append(_panel(of_build, value) + "</g>")
     width, height = len(series) * WIDTH, 2 * HEIGHT + 24
+    if any(short(series)):
+        least = f"hollow: less than {SENT_MIN:.0%} of the wanted was sent"
+        parts.append(f'<text x="{MARGIN + 90 * len(COLOURS)}" y="{height - 8}">{least}</text>')
     for number, (name, colour) in enumerate(COLOURS.items()):
         at = MARGIN + 90 * number
         parts.append(f'<circle cx="{at}" cy="{height - 12}" r="4" fill="{colour}"/>')
@@ -124,11 +143,11 @@ def draw(series: Mapping[str, Mapping[str, Sequence[Point]]]) -> str:
 
 def _panel(of_build: Mapping[str, Sequence[Point]], value: str) -> str:
     every = [point for found in of_build.values() for point in found]
-    x = Scale.log([point["offered"] for point in every], MARGIN, WIDTH - 16)
+    x = Scale.log([point["sent"] for point in every], MARGIN, WIDTH - 16)
     low, high = HEIGHT - MARGIN + 8, 30
     scale = Scale.log if value == "p99_ms" else Scale.linear
     y = scale([point[value] for point in every], low, high)
-    parts = [f'<text x="{MARGIN}" y="{low + 32}">offered, orders/s</text>']
+    parts = [f'<text x="{MARGIN}" y="{low + 32}">sent, orders/s</text>']
     for tick in x.ticks:
         parts.append(_line(x.at(tick), low, x.at(tick), high))
         parts.append(f'<text x="{x.at(tick):.1f}" y="{low + 16}" text-anchor="middle">{tick:,.0f}</text>')
@@ -136,10 +155,12 @@ def _panel(of_build: Mapping[str, Sequence[Point]], value: str) -> str:
         parts.append(_line(MARGIN, y.at(tick), WIDTH - 16, y.at(tick)))
         parts.append(f'<text x="{MARGIN - 6}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{tick:,.0f}</text>')
     for build, found in of_build.items():
-        places = [(x.at(point["offered"]), y.at(point[value])) for point in found]
+        places = [(x.at(point["sent"]), y.at(point[value])) for point in found]
         line = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[build]}" stroke-width="2"/>')
-        parts += [f'<circle cx="{across:.1f}" cy="{up:.1f}" r="3" fill="{COLOURS[build]}"/>' for across, up in places]
+        for point, (across, up) in zip(found, places, strict=True):
+            fill = f'class="box" stroke="{COLOURS[build]}"' if is_short(point) else f'fill="{COLOURS[build]}"'
+            parts.append(f'<circle cx="{across:.1f}" cy="{up:.1f}" r="3" {fill}/>')
     return "".join(parts)
 
 
@@ -195,6 +216,8 @@ def main() -> None:
                 for build, root in (("before", old), ("now", ROOT)):
                     series[machine][build] = measure(root, share, given.seconds)
         sys.stdout.write(json.dumps(series) + "\n")
+    for line in short(series):
+        sys.stderr.write(f"{line}\n")
     given.picture.write_text(draw(series))
 
 
