@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 
 from standfest.interfaces.api.capacity import OF_A_DOOR_MAX, told_capacity
 from standfest.interfaces.api.server import listen
-from tests.support.one_door import free_port, one_door
+from tests.support.one_door import OneDoor, free_port, one_door
+from tests.support.plain_client import send_open_loop
 from tests.support.waiting import wait_until
+from tests.support.wanting import Wanting, running
 
 ADDRESSES = ["127.0.36.1", "127.0.36.2", "127.0.36.3"]
 TIMEOUT_S = 20.0
@@ -38,3 +42,40 @@ async def test_a_door_follows_what_an_api_process_wants(tmp_path: Path) -> None:
             await given(10)
         assert door.orders_at_a_time("n1-api") == 10
         assert door.orders_at_a_time("n2-api") == OF_A_DOOR_MAX
+
+
+@contextlib.asynccontextmanager
+async def told(directory: Path, processes: list[Wanting]) -> AsyncIterator[OneDoor]:
+    """A door in front of these processes that knows what each wants, also where it finds none in time."""
+    port, capacity_port = free_port(ADDRESSES[0]), free_port(ADDRESSES[0])
+    servers = {
+        f"{kind}n{number}-api": process.wants
+        for number, process in enumerate(processes, start=1)
+        for kind in ("", "any-")
+    }
+
+    def knows() -> bool:
+        try:
+            return {name: door.orders_at_a_time(name) for name in servers} == servers
+        except httpx.TransportError:  # it is about to listen
+            return False
+
+    with one_door(directory, ADDRESSES, port, capacity_port) as door:
+        async with running(processes, port, capacity_port):
+            await asyncio.to_thread(wait_until, knows, "the door knows what they want", TIMEOUT_S)
+            yield door
+
+
+async def test_late_processes_get_no_more_than_they_want(tmp_path: Path) -> None:
+    """Where all are too late for the doors' checks, and tell as late what they want, they get that many orders."""
+    processes = [Wanting(address, wants=5, order_s=0.3, late_s=0.6) for address in ADDRESSES]
+    async with told(tmp_path, processes) as door:
+
+        def late() -> bool:
+            states = door.states()
+            return all(states[f"n{number}-api"].startswith("DOWN") for number in (1, 2, 3))
+
+        await asyncio.to_thread(wait_until, late, "all are late", TIMEOUT_S)
+        seen = await send_open_loop([door.address], 40, 1)
+    assert set(seen.statuses) == {200}
+    assert [process.most for process in processes] == [5, 5, 5]

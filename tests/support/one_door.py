@@ -36,10 +36,19 @@ class OneDoor:
         """How it sees each API process, by name: UP, NOLB (no new requests), DOWN, ..."""
         return {row["svname"]: row["status"] for row in self._rows() if row["pxname"] == "repeatable"}
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, _, port = self.url.removeprefix("http://").partition(":")
+        return host, int(port)
+
     def orders_at_a_time(self, name: str) -> int:
         """How many orders it gives an API process at a time."""
-        [limit] = [row["slim"] for row in self._rows() if (row["pxname"], row["svname"]) == ("intake", name)]
-        return int(limit)
+        return int(self._intake(name)["slim"])
+
+    def _intake(self, name: str) -> dict[str, str]:
+        [row] = [row for row in self._rows() if (row["pxname"], row["svname"]) == ("intake", name)]
+        return row
 
     def _rows(self) -> list[dict[str, str]]:
         text = httpx.get(f"http://{self.statistics}/stats;csv", auth=("operator", "secret"), timeout=10).text

@@ -220,9 +220,11 @@ def _clients() -> str:
 
 
 def _intake(apis: list[_Api]) -> str:
-    capacity = f"agent-check agent-inter {CAPACITY_INTERVAL_MS}ms agent-port {{capacity_port}}"
+    capacity = f" agent-check agent-inter {CAPACITY_INTERVAL_MS}ms agent-port {{capacity_port}}"
     most = f"{{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}"
     return f"""backend intake
+    # Servers only track here: for an answer of what a process wants, which comes late from one that is late.
+    timeout check {_ALIVE_TIMEOUT_MS}ms
     # What would wait too long is refused here, at the least cost and before it is attempted: first who has most here.
     http-request track-sc0 req.hdr(Authorization),word(-1,' '),sha1 table clients
     http-request return {_refusal()} if {{ queue ge {_ORDERS_CROWDED} }} {most}
@@ -230,7 +232,7 @@ def _intake(apis: list[_Api]) -> str:
 {_repeating()}
     # How many orders an API process wants it tells (`maxconn:`); one that does not tell gets as many as before.
     default-server maxconn {_ORDERS_PER_API_MAX} on-marked-down shutdown-sessions
-{_servers(apis, "track repeatable/{name} " + capacity)}
+{_servers(apis, "track repeatable/{name}", capacity)}
 """
 
 
@@ -285,11 +287,11 @@ def _refusal() -> str:
     return f"status 429 {_problem(429, 'overloaded', _TOO_MUCH)} hdr Retry-After 1"
 
 
-def _servers(apis: list[_Api], check: str) -> str:
+def _servers(apis: list[_Api], check: str, more: str = "") -> str:
     """The API processes that are ready and in time, and where none is, all that are alive: late, they do it all the
     same, unready, they say what cannot be done, and the first that can do it again takes the next request."""
-    anyway = _lines(apis, "any-{name}", "track alive/{name} backup")
-    return f"    option allbackups\n{_lines(apis, '{name}', check)}\n{anyway}"
+    anyway = _lines(apis, "any-{name}", f"track alive/{{name}}{more} backup")
+    return f"    option allbackups\n{_lines(apis, '{name}', check + more)}\n{anyway}"
 
 
 def _lines(apis: list[_Api], name: str, more: str) -> str:
