@@ -28,7 +28,7 @@ async def test_a_door_follows_what_an_api_process_wants(tmp_path: Path) -> None:
         async def given(number: int) -> None:
             def is_given() -> bool:
                 try:
-                    return door.orders_at_a_time("n1-api") == number
+                    return (door.orders_at_a_time("n1-api"), door.weight("n1-api")) == (number, number)
                 except httpx.TransportError:  # it is about to listen
                     return False
 
@@ -41,7 +41,7 @@ async def test_a_door_follows_what_an_api_process_wants(tmp_path: Path) -> None:
             limit = 10
             await given(10)
         assert door.orders_at_a_time("n1-api") == 10
-        assert door.orders_at_a_time("n2-api") == OF_A_DOOR_MAX
+        assert door.orders_at_a_time("n2-api") == door.weight("n2-api") == OF_A_DOOR_MAX
 
 
 @contextlib.asynccontextmanager
@@ -79,3 +79,13 @@ async def test_late_processes_get_no_more_than_they_want(tmp_path: Path) -> None
         seen = await send_open_loop([door.address], 40, 1)
     assert set(seen.statuses) == {200}
     assert [process.most for process in processes] == [5, 5, 5]
+
+
+async def test_no_order_waits_beside_free_places(tmp_path: Path) -> None:
+    """Where processes want different numbers of orders, as many as all of them want find a place at once, but for a few
+    by chance."""
+    processes = [Wanting(address, wants=wants, order_s=3) for address, wants in zip(ADDRESSES, (8, 8, 64), strict=True)]
+    async with told(tmp_path, processes) as door:
+        seen = await send_open_loop([door.address], 200, 0.4)
+        assert door.queued_at_most() <= 10
+    assert seen.statuses == {200: 80}

@@ -46,6 +46,14 @@ class OneDoor:
         """How many orders it gives an API process at a time."""
         return int(self._intake(name)["slim"])
 
+    def weight(self, name: str) -> int:
+        """The weight of an API process among those that take orders."""
+        return int(self._intake(name)["weight"])
+
+    def queued_at_most(self) -> int:
+        """The most orders that ever waited at once for a place at an API process."""
+        return int(self._intake("BACKEND")["qmax"])
+
     def _intake(self, name: str) -> dict[str, str]:
         [row] = [row for row in self._rows() if (row["pxname"], row["svname"]) == ("intake", name)]
         return row

@@ -9,6 +9,7 @@ from standfest.cluster.binaries import Binaries
 from standfest.cluster.home import Home
 from standfest.cluster.secrets import Secrets
 from standfest.cluster.topology import LOCAL, Topology
+from standfest.interfaces.api.capacity import OF_A_DOOR_MAX
 from standfest.interfaces.api.server import DRAIN_S
 from standfest.interfaces.api.services import Limits
 from standfest.redundancy.haproxy import (
@@ -117,6 +118,11 @@ def test_a_door_asks_every_api_process_how_many_orders_it_wants() -> None:
     assert [server[1].startswith("any-") for server in asked] == 6 * [False] + 6 * [True]
     intake = door().partition("\nbackend intake")[2].partition("\nbackend ")[0]
     assert "timeout check 5000ms" in intake
+
+
+def test_a_process_that_tells_nothing_weighs_as_much_as_it_gets() -> None:
+    """Weights are what processes get of orders at a time, so that a door compares how full they are."""
+    assert f"default-server maxconn {OF_A_DOOR_MAX} weight {OF_A_DOOR_MAX} " in door()
 
 
 def test_the_door_does_not_log_who_ordered_what() -> None:

@@ -230,8 +230,9 @@ def _intake(apis: list[_Api]) -> str:
     http-request return {_refusal()} if {{ queue ge {_ORDERS_CROWDED} }} {most}
     http-request return {_refusal()} if {{ queue ge {_ORDERS_QUEUED_MAX} }}
 {_repeating()}
-    # How many orders an API process wants it tells (`maxconn:`); one that does not tell gets as many as before.
-    default-server maxconn {_ORDERS_PER_API_MAX} on-marked-down shutdown-sessions
+    # How many orders an API process wants it tells, as `maxconn:` and as its weight, so that a door compares how full
+    # processes are. One that does not tell gets as many as before.
+    default-server maxconn {_ORDERS_PER_API_MAX} weight {_ORDERS_PER_API_MAX} on-marked-down shutdown-sessions
 {_servers(apis, "track repeatable/{name}", capacity)}
 """
 
