@@ -81,6 +81,22 @@ async def test_late_processes_get_no_more_than_they_want(tmp_path: Path) -> None
     assert [process.most for process in processes] == [5, 5, 5]
 
 
+async def test_clients_that_send_without_end_leave_places_to_others(tmp_path: Path) -> None:
+    """Two clients send three times what three processes take that want few orders; a third one gets all of its own
+    placed."""
+    processes = [Wanting(address, wants=8, order_s=0.5) for address in ADDRESSES]
+    async with told(tmp_path, processes) as door:
+        many = [
+            asyncio.create_task(send_open_loop([door.address], 75, 4, client=name, prefix=name))
+            for name in ("hasty", "restless")
+        ]
+        await asyncio.sleep(1)
+        modest = await send_open_loop([door.address], 5, 3, client="modest", prefix="modest")
+        crowds = [await each for each in many]
+    assert modest.statuses == {200: 15}
+    assert all(set(crowd.statuses) == {200, 429} for crowd in crowds)
+
+
 async def test_no_order_waits_beside_free_places(tmp_path: Path) -> None:
     """Where processes want different numbers of orders, as many as all of them want find a place at once, but for a few
     by chance."""

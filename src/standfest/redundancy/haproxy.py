@@ -43,10 +43,14 @@ while but read them. It gets fewer where it wants fewer: what it could not answe
 that costs least."""
 
 _ORDERS_CROWDED = _ORDERS_QUEUED_MAX // 2
-"""Where a door keeps so many, browsing and who has most there are refused first."""
+"""Where a door keeps so many, browsing and who has much there are refused first."""
 
+_MUCH = 4
+"""A client has much where it has more than the fourth part of the orders that a door holds, those at API processes and
+those that wait: up to three clients that send without end leave half of the queue to the others. With a half as the
+share two of them would fill the queue together."""
 _ORDERS_PER_CLIENT_MAX = 128
-"""Of one client where it is crowded: one that sends without end leaves places for the others."""
+"""More than this is much in any case, however many API processes there are."""
 
 _OTHERS_PER_API_MAX = 32
 _OTHERS_QUEUED_MAX = 256
@@ -221,14 +225,19 @@ def _clients() -> str:
 
 def _intake(apis: list[_Api]) -> str:
     capacity = f" agent-check agent-inter {CAPACITY_INTERVAL_MS}ms agent-port {{capacity_port}}"
-    most = f"{{ sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX} }}"
     return f"""backend intake
     # Servers only track here: for an answer of what a process wants, which comes late from one that is late.
     timeout check {_ALIVE_TIMEOUT_MS}ms
-    # What would wait too long is refused here, at the least cost and before it is attempted: first who has most here.
     http-request track-sc0 req.hdr(Authorization),word(-1,' '),sha1 table clients
-    http-request return {_refusal()} if {{ queue ge {_ORDERS_CROWDED} }} {most}
+    # Much is a share of what is here now: how much that is follows the limits.
+    http-request set-var(req.here) be_conn
+    acl has_much sc_conn_cur(0),mul({_MUCH}),sub(req.here) gt 0
+    acl has_much sc_conn_cur(0) gt {_ORDERS_PER_CLIENT_MAX}
+    # What would wait too long is refused here, at the least cost and before it is attempted: first who has much here.
+    http-request return {_refusal()} if {{ queue ge {_ORDERS_CROWDED} }} has_much
     http-request return {_refusal()} if {{ queue ge {_ORDERS_QUEUED_MAX} }}
+    # And waits behind the others.
+    http-request set-priority-class int(1) if has_much
 {_repeating()}
     # How many orders an API process wants it tells, as `maxconn:` and as its weight, so that a door compares how full
     # processes are. One that does not tell gets as many as before.
