@@ -50,8 +50,8 @@ def batches_on(way: Way, **limits: float) -> Batches[str]:
         orders_max=int(limits.get("orders_max", 3)),
         weight_max=int(limits.get("weight_max", 100)),
         flights_max=int(limits.get("flights_max", 1)),
-        spacing_s=limits.get("spacing_s", 0.0),
-        gather_s=limits.get("gather_s"),
+        spacing_s=lambda: limits.get("spacing_s", 0.0),
+        gather_s=(lambda: limits["gather_s"]) if "gather_s" in limits else None,
     )
 
 

@@ -53,8 +53,8 @@ class Batches(Generic[Answer]):
         orders_max: int,
         weight_max: int,
         flights_max: int,
-        spacing_s: float = 0.0,
-        gather_s: float | None = None,
+        spacing_s: Callable[[], float],
+        gather_s: Callable[[], float] | None = None,
     ) -> None:
         """
         Args:
@@ -118,9 +118,9 @@ class Batches(Generic[Answer]):
     def _pause_s(self) -> float:
         """How long the next batch has to wait yet."""
         if self._flights or self._gather_s is None:
-            space_s = self._spacing_s
+            space_s = self._spacing_s()
         else:
-            space_s = self._gather_s if self._company else 0.0
+            space_s = self._gather_s() if self._company else 0.0
         return self._departed_at + space_s - time.monotonic()
 
     def _depart(self) -> None:

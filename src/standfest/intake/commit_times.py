@@ -1,9 +1,9 @@
 """How long commits take at present on this machine, and what waits follow from it. Pure.
 
 A commit time is measured from when a batch is sent until it is durable on a named standby. The slowest of the last
-seconds says for how long a database that is only slow may be silent; their mean says how late an order may be that goes
-in company. An attempt that was given up says nothing of how long it would have taken (Karn's rule,
-RFC 6298, section 3): the probes of the way back do, which wait longer each time.
+seconds says for how long a database that is only slow may be silent; their mean says how far apart batches leave, and
+how late an order may be that goes in company. An attempt that was given up says nothing of how long it would have taken
+(Karn's rule, RFC 6298, section 3): the probes of the way back do, which wait longer each time.
 """
 
 SILENCE_MIN_S, SILENCE_MAX_S = 0.3, 2.0
@@ -11,7 +11,12 @@ SILENCE_MIN_S, SILENCE_MAX_S = 0.3, 2.0
 that is away is noticed after the first; after the second an order that has 4 s has time left for the journal."""
 ATTEMPT_MIN_S, ATTEMPT_MAX_S = 1.0, 2.5
 """And after so long whatever else is committed."""
+GATHER_MIN_S, GATHER_MAX_S = 0.008, 0.05
+"""In company orders leave so far apart, to be fewer batches: where little is sent, each costs more than its orders."""
+SPACING_MIN_S, SPACING_MAX_S = 0.01, 0.1
+"""A second batch leaves so long after one that is in the air: usually that one lands before."""
 _SILENCE_COMMITS, _ATTEMPT_COMMITS = 2.0, 3.0  # times the slowest commit
+_GATHER_COMMITS, _SPACING_COMMITS = 1.0, 2.0  # times the mean commit
 _SPAN_S = 10.0
 """The slowest commit is remembered for one to two such spans."""
 _OF_THE_NEWEST = 0.1
@@ -33,6 +38,16 @@ class CommitTimes:
         self._turn(now)
         self._slowest[1] = max(self._slowest[1], seconds)
         self.mean_s += _OF_THE_NEWEST * (seconds - self.mean_s) if self.mean_s else seconds
+
+    @property
+    def gather_s(self) -> float:
+        """How far apart batches leave where none is in the air: what takes long anyway had better be one batch."""
+        return min(max(_GATHER_COMMITS * self.mean_s, GATHER_MIN_S), GATHER_MAX_S)
+
+    @property
+    def spacing_s(self) -> float:
+        """How long after one that is in the air another batch leaves."""
+        return min(max(_SPACING_COMMITS * self.mean_s, SPACING_MIN_S), SPACING_MAX_S)
 
     def silence_max_s(self, now: float) -> float:
         """For how long the database may be silent before it counts as away."""

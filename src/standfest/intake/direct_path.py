@@ -58,7 +58,8 @@ class DirectPath:
         self._tried_out_at = -TRY_OUT_INTERVAL_S
         self._probe_refused = False
         self._rest_s = 0.0
-        self._commits = CommitTimes(time.monotonic())
+        self.commits = CommitTimes(time.monotonic())
+        """Of this process."""
         self.backlog = BacklogView(journal)
         self.back_at = time.monotonic()
         """When the way back was last found; monotonic seconds."""
@@ -82,22 +83,17 @@ class DirectPath:
     @property
     def silence_max_s(self) -> float:
         """A direct attempt is given up after so long without a durable commit in this process."""
-        return self._commits.silence_max_s(time.monotonic())
+        return self.commits.silence_max_s(time.monotonic())
 
     @property
     def attempt_max_s(self) -> float:
         """A direct attempt is given up after so long whatever else is committed."""
-        return self._commits.attempt_max_s(time.monotonic())
-
-    @property
-    def commit_s(self) -> float:
-        """What a commit takes at present, on an average."""
-        return self._commits.mean_s
+        return self.commits.attempt_max_s(time.monotonic())
 
     def committed(self, began: float) -> None:
         """Notes that what was sent at `began` (monotonic seconds) is durable."""
         self.committed_at = now = time.monotonic()
-        self._commits.note(now - began, now)
+        self.commits.note(now - began, now)
 
     def leave(self, error: Exception) -> None:
         """Leaves the direct path; what waits for it goes to the journal at once."""

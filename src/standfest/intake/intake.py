@@ -52,10 +52,6 @@ CLIENTS_SHARE_MAX = 0.75
 """So much of what a process holds is one client's at most: one that sends without end leaves room for the others."""
 DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
-DIRECT_GATHER_S = 0.008
-"""In company orders leave so far apart, to be fewer batches: where little is sent, each costs more than its orders."""
-DIRECT_SPACING_S = 0.01
-"""A second one leaves so long after the first: where commits are quick, all that arrives meanwhile shares the next."""
 LOOKUPS_MAX = 2
 """Orders that are looked up at a time, as their key was used before."""
 HELD_SPACING_S = 0.05
@@ -124,8 +120,8 @@ class Intake:
             orders_max=DIRECT_ORDERS_MAX,
             weight_max=DIRECT_LINES_MAX,
             flights_max=DIRECT_FLIGHTS,
-            spacing_s=DIRECT_SPACING_S,
-            gather_s=DIRECT_GATHER_S,
+            spacing_s=lambda: self._way.commits.spacing_s,
+            gather_s=lambda: self._way.commits.gather_s,
         )
         self._beside: Batches[Placed] = Batches(
             self._fly_beside,
@@ -134,7 +130,7 @@ class Intake:
             orders_max=DIRECT_ORDERS_MAX,
             weight_max=DIRECT_LINES_MAX,
             flights_max=1,
-            spacing_s=HELD_SPACING_S,
+            spacing_s=lambda: HELD_SPACING_S,
         )
         self._accepting: Batches[Accepted | KeyReused | Unclear] = Batches(
             self._fly_journal,
@@ -143,7 +139,7 @@ class Intake:
             orders_max=ORDERS_PER_TXN_MAX,
             weight_max=ENTRY_BYTES_MAX,
             flights_max=JOURNAL_FLIGHTS,
-            spacing_s=JOURNAL_SPACING_S,
+            spacing_s=lambda: JOURNAL_SPACING_S,
         )
 
     @property
@@ -237,7 +233,7 @@ class Intake:
 
     def _note_delay(self, delay_s: float, placement: Placement | None) -> None:
         """Notes how long an order took. One that joined another under way says nothing of it, nor a quick failure."""
-        commit_s = self._way.commit_s
+        commit_s = self._way.commits.mean_s
         if placement is None or placement.order.status == "accepted":
             commit_s = max(commit_s, self._journal_times.mean_s)
         if placement is not None or delay_s > wanted_delay_s(commit_s):

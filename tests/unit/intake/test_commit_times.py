@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from standfest.intake.commit_times import ATTEMPT_MAX_S, ATTEMPT_MIN_S, SILENCE_MAX_S, SILENCE_MIN_S, CommitTimes
+from standfest.intake.commit_times import (
+    ATTEMPT_MAX_S,
+    ATTEMPT_MIN_S,
+    GATHER_MAX_S,
+    GATHER_MIN_S,
+    SILENCE_MAX_S,
+    SILENCE_MIN_S,
+    SPACING_MAX_S,
+    SPACING_MIN_S,
+    CommitTimes,
+)
 
 
 def test_without_commits_the_waits_are_the_shortest() -> None:
@@ -47,3 +57,18 @@ def test_waits_stay_between_their_bounds(commits: list[tuple[float, float]]) -> 
         assert SILENCE_MIN_S <= times.silence_max_s(now) <= SILENCE_MAX_S
         assert ATTEMPT_MIN_S <= times.attempt_max_s(now) <= ATTEMPT_MAX_S
         assert times.silence_max_s(now) < times.attempt_max_s(now)
+        assert GATHER_MIN_S <= times.gather_s <= GATHER_MAX_S
+        assert SPACING_MIN_S <= times.spacing_s <= SPACING_MAX_S
+
+
+@pytest.mark.parametrize(
+    ("commit_s", "gather_s", "spacing_s"), [(0.003, GATHER_MIN_S, SPACING_MIN_S), (0.03, 0.03, 0.06)]
+)
+def test_batches_leave_further_apart_where_commits_take_longer(
+    commit_s: float, gather_s: float, spacing_s: float
+) -> None:
+    """One commit apart, and a second one beside the first after two; on a quick machine as close as is worth while."""
+    times = CommitTimes(0)
+    for _ in range(200):
+        times.note(commit_s, 1)
+    assert (times.gather_s, times.spacing_s) == pytest.approx((gather_s, spacing_s))
