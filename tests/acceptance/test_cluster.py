@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -140,6 +141,22 @@ def test_a_dead_supervisor_is_told_and_healed(cluster: LocalCluster) -> None:
     assert cluster.succeed("doctor") == "no fault found\n"
 
 
+def test_a_supervisor_that_was_told_to_end_ends_before_up_replaces_it(cluster: LocalCluster) -> None:
+    """`up` waits until all that it looks after has ended with it, and starts that again; doctor says to run `up`."""
+    before = {service["name"]: service["pid"] for service in _services(cluster, "n3")}
+    os.kill(before["worker"], signal.SIGSTOP)  # it does not hear that it shall stop
+    os.kill(before["supervisor"], signal.SIGTERM)
+    cluster.until(
+        "the supervisor waits", lambda status: "n3/supervisor is unresponsive" in status["verdict"]["reasons"]
+    )
+    assert "told to end" in (said := cluster.succeed("doctor", codes=(1,)))
+    assert "./standfest up" in said
+    cluster.succeed("up")
+    cluster.until_well()
+    after = {service["name"]: service["pid"] for service in _services(cluster, "n3")}
+    assert not set(after.values()) & set(before.values())
+
+
 def test_another_topology_is_refused_while_the_cluster_runs(cluster: LocalCluster, tmp_path: Path) -> None:
     """`up` does not forget what runs: a topology with other ports is taken only once the cluster is down."""
     ports = msgspec.structs.replace(cluster.topology.ports, api=18500)
@@ -242,13 +259,14 @@ def test_the_primarys_node_is_lost_and_comes_back(cluster: LocalCluster) -> None
 
 
 def test_down_leaves_no_process_and_up_finds_everything_again(cluster: LocalCluster) -> None:
-    """`down` leaves no process, of those that stand still neither; `up` brings back what was stored, and leaves down a
-    node that is held."""
+    """`down` leaves no process, of those that stand still neither, nor where a supervisor was told to end before; `up`
+    brings back what was stored, and leaves down a node that is held."""
     cluster.do("CREATE TABLE kept AS SELECT 42 AS answer")
     cluster.succeed("node", "stop", "n2")
     assert not any("/nodes/n2/" in command for command in cluster.processes())
     for name in ("n1/supervisor", "n1/etcd", "n3/api", "n3/patroni", "n3/postgres"):
         os.kill(cluster.service(name)["pid"], signal.SIGSTOP)
+    os.kill(cluster.service("n3/supervisor")["pid"], signal.SIGTERM)
     cluster.succeed("down")
     assert cluster.processes() == []
     assert cluster.run("status").returncode == 2
@@ -266,6 +284,10 @@ def test_logs_and_misuse(cluster: LocalCluster) -> None:
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "there is no service 'n3/door'" in refused.stderr
+
+
+def _services(cluster: LocalCluster, name: str) -> list[dict[str, Any]]:
+    return next(node["services"] for node in cluster.look()["nodes"] if node["name"] == name)
 
 
 def _roles(status: dict[str, list[dict[str, list[dict[str, object]]]]]) -> list[object]:

@@ -13,6 +13,7 @@ from standfest.bootstrap import Configuration
 from standfest.cluster.binaries import Binaries
 from standfest.cluster.home import Home
 from standfest.cluster.secrets import PASSWORDS, Secrets
+from standfest.cluster.supervision import STOP_WAIT_S_MAX
 from standfest.cluster.topology import LOCAL, Journal, Topology
 from standfest.redundancy.postgres import dynamic_settings, shared_buffers_mib
 from standfest.redundancy.render import render_node
@@ -52,6 +53,13 @@ def test_each_node_gets_the_files_of_its_services() -> None:
 def test_rendering_the_same_gives_the_same() -> None:
     """Rendering has no memory and no clock: the same topology gives the same files."""
     assert rendered("n2") == rendered("n2")
+
+
+def test_no_program_takes_longer_to_stop_than_who_waits_for_its_supervisor_knows() -> None:
+    """A supervisor that was told to end is given the longest time of one program for each of them."""
+    configuration = supervisord("n1")
+    programs = [name for name in configuration.sections() if name.startswith("program:")]
+    assert max(configuration.getint(name, "stopwaitsecs") for name in programs) == STOP_WAIT_S_MAX
 
 
 def test_commits_wait_for_a_named_standby() -> None:

@@ -34,6 +34,7 @@ class ProgramState(enum.IntEnum):
 class Fault(enum.IntEnum):
     """Those fault codes of supervisor that callers tell apart."""
 
+    SHUTDOWN_STATE = 6
     SPAWN_ERROR = 50
     ALREADY_STARTED = 60
     NOT_RUNNING = 70
@@ -45,6 +46,10 @@ class SupervisorFaultError(StandfestError):
     def __init__(self, what: str, code: int, text: str) -> None:
         super().__init__(f"{what}: supervisor answered {text} ({code})")
         self.code = code
+
+
+class SupervisorEndingError(UnreachableError):
+    """supervisord was told to end, stops its programs one after the other, and answers nothing until it has ended."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -119,6 +124,10 @@ class Supervisor:
         try:
             (result,), _ = xmlrpc.client.loads(answer.body)
         except xmlrpc.client.Fault as fault:
+            if fault.faultCode == Fault.SHUTDOWN_STATE:
+                raise SupervisorEndingError(
+                    f"{url}: supervisor was told to end, and waits for its programs to stop"
+                ) from fault
             raise SupervisorFaultError(f"{method}{parameters}", fault.faultCode, fault.faultString) from fault
         except (ExpatError, xmlrpc.client.Error) as error:
             raise UnreachableError(f"{url} did not answer {method} in XML-RPC: {error}") from error

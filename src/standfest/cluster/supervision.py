@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 
 from standfest.clients.asking import UnreachableError
-from standfest.clients.supervisor import Program, ProgramState, SupervisorFaultError
+from standfest.clients.supervisor import Program, ProgramState, SupervisorEndingError, SupervisorFaultError
 from standfest.cluster.binaries import Binaries
 from standfest.cluster.commands import POSTGRES_HELPER, RESTARTER, supervisord_arguments
 from standfest.cluster.handle import Cluster
 from standfest.cluster.home import NodeHome
-from standfest.cluster.inventory import Kind
+from standfest.cluster.inventory import Kind, programs_of
 from standfest.cluster.processes import (
     POSTGRES_CHILD,
     ProcessesLeftError,
@@ -39,6 +39,9 @@ from standfest.errors import StandfestError
 _SUPERVISOR_START_S = 45.0
 _SUPERVISOR_SILENT_S = 15.0
 """A busy machine makes it slow; one that is replaced costs a restart of each service that it looks after."""
+
+STOP_WAIT_S_MAX = 30.0
+"""The longest stopwaitsecs, seconds. supervisord that was told to end stops one program after the other."""
 
 _STOP_S = 45.0
 """Above every stopwaitsecs: supervisor itself kills what does not stop by then."""
@@ -67,7 +70,7 @@ class SupervisorStartError(StandfestError):
 
 
 async def programs(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
-    """The node's programs; None where its supervisord does not answer."""
+    """The node's programs; None where its supervisord does not answer, or was told to end."""
     try:
         return await cluster.supervisor(node).programs()
     except UnreachableError:
@@ -77,22 +80,37 @@ async def programs(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
 async def programs_in_time(cluster: Cluster, node: Node) -> tuple[Program, ...] | None:
     """The node's programs, from a supervisord that may be slow; None where it is dead. One that stands still is woken.
 
+    One that was told to end is waited for: meanwhile it stops its programs in good order, and starts none.
+
     NotReadyError where it lives and is silent for long: what it supervises may be healthy, and it may come back.
     """
-    deadline = time.monotonic() + _SUPERVISOR_SILENT_S
-    while (told := await programs(cluster, node)) is None:
+    heard_at = began_at = time.monotonic()
+    end_s = STOP_WAIT_S_MAX * (len(programs_of(cluster.topology, node)) + 1)  # the restarter is a program as well
+    while True:
+        try:
+            return await cluster.supervisor(node).programs()
+        except SupervisorEndingError:
+            heard_at = time.monotonic()
+        except UnreachableError:
+            pass
         alive = running(_own(cluster.node_home(node), Kind.SUPERVISOR.value))
         if not alive:
             return None
         send(stopped(alive), signal.SIGCONT)
-        if time.monotonic() >= deadline:
-            raise NotReadyError(
-                f"the supervisor of {node.name} lives (process {alive[0].pid}) and gave no usable answer for "
-                f"{_SUPERVISOR_SILENT_S:.0f} s; see {cluster.node_home(node).logs / 'supervisor.log'}, "
-                "or replace it, while its services run on: ./standfest up"
-            )
+        now = time.monotonic()
+        if now >= began_at + end_s:
+            raise _not_ready(cluster, node, alive[0], f"was told to end and has not ended for {end_s:.0f} s")
+        if now >= heard_at + _SUPERVISOR_SILENT_S:
+            raise _not_ready(cluster, node, alive[0], f"gave no usable answer for {_SUPERVISOR_SILENT_S:.0f} s")
         await asyncio.sleep(_POLL_S)
-    return told
+
+
+def _not_ready(cluster: Cluster, node: Node, supervisor: psutil.Process, what: str) -> NotReadyError:
+    return NotReadyError(
+        f"the supervisor of {node.name} lives (process {supervisor.pid}) and {what}; "
+        f"see {cluster.node_home(node).logs / 'supervisor.log'}, "
+        "or replace it, while its services run on: ./standfest up"
+    )
 
 
 async def ensure_supervisor(
@@ -101,12 +119,14 @@ async def ensure_supervisor(
     """Start the node's supervisord where it does not run, or is silent for long. What that one looked after runs on.
 
     `within`: a program and its arguments that becomes supervisord, once it has changed what is inherited.
-    One that answers learns of the programs that the written configuration has beyond those of its start.
+    One that answers learns of the programs that the written configuration has beyond those of its start. One that was
+    told to end ends first, and what it looked after with it.
     """
     with contextlib.suppress(NotReadyError):  # that one is replaced
-        if await programs_in_time(cluster, node) is not None:
-            await cluster.supervisor(node).take_up_new_programs()
-            return
+        while await programs_in_time(cluster, node) is not None:
+            with contextlib.suppress(SupervisorEndingError):  # told so just now
+                await cluster.supervisor(node).take_up_new_programs()
+                return
     home = cluster.node_home(node)
     await kill(_leavings(home))
     _raise_open_files()
@@ -183,7 +203,10 @@ async def stop_program(cluster: Cluster, node: Node, program: str, timeout_s: fl
 
 
 async def _stopped_by_supervisor(cluster: Cluster, node: Node, program: str, deadline: float) -> None:
-    """Have supervisord stop the program, at the latest until `deadline`; nothing happens where it does not answer."""
+    """Have supervisord stop the program, at the latest until `deadline`; nothing happens where it does not answer.
+
+    One that was told to end stops all its programs, and is waited for.
+    """
     with contextlib.suppress(NotReadyError):
         while (told := await programs_in_time(cluster, node)) is not None:
             if _has_ended(program, told) or time.monotonic() >= deadline:
@@ -197,7 +220,10 @@ def _has_ended(program: str, told: Sequence[Program]) -> bool:
 
 
 async def tell_to_stop(cluster: Cluster, node: Node, program: str) -> None:
-    """Have supervisord tell a program to stop, and not wait for it; nothing happens where it does not answer."""
+    """Have supervisord tell a program to stop, and not wait for it; nothing happens where it does not answer.
+
+    Nor where it was told to end: then it stops all its programs.
+    """
     with contextlib.suppress(UnreachableError):
         await cluster.supervisor(node).stop(program)
 
@@ -205,7 +231,7 @@ async def tell_to_stop(cluster: Cluster, node: Node, program: str) -> None:
 async def start_program(cluster: Cluster, node: Node, program: str) -> None:
     """Start one program; one that runs is left alone, one that is stopping is started once it has stopped.
 
-    NotReadyError where it goes on stopping or supervisord is silent, UnreachableError where that is dead.
+    NotReadyError where it goes on stopping or supervisord is silent, UnreachableError where that is dead or has ended.
     """
     deadline = time.monotonic() + _STOP_S
     # Asked now, supervisord would say yes and forget it.
@@ -216,7 +242,12 @@ async def start_program(cluster: Cluster, node: Node, program: str) -> None:
         if time.monotonic() >= deadline:
             raise NotReadyError(f"{node.name}/{program} was told to stop and still runs after {_STOP_S:.0f} s")
         await asyncio.sleep(_POLL_S)
-    await cluster.supervisor(node).start(program)
+    try:
+        await cluster.supervisor(node).start(program)
+    except UnreachableError as error:
+        raise UnreachableError(
+            f"the supervisor of {node.name} did not start {program} ({error}); heal it with: ./standfest up"
+        ) from error
 
 
 async def crash_program(cluster: Cluster, node: Node, program: str) -> None:

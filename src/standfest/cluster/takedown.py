@@ -59,7 +59,7 @@ async def take_down(cluster: Cluster, progress: Progress) -> None:
     # A standby's Patroni that was told to stop takes over no more, and takes seconds to go: the primary goes meanwhile,
     # and its last WAL still reaches them.
     standbys = [node for node in nodes if node.name not in primaries]
-    await asyncio.gather(*(tell_to_stop(cluster, node, Kind.PATRONI.value) for node in standbys))
+    await _to_the_end(tell_to_stop(cluster, node, Kind.PATRONI.value) for node in standbys)
     await _stop_kinds(cluster, (Kind.PATRONI,), nodes, progress, "the databases")
     progress.doing("stopping etcd and supervision")
     # Nobody uses them any more, and what they acknowledged is on the disks; asked, a leader would look for seconds for
