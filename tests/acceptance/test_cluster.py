@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from standfest.clients.supervisor import Program, ProgramState
@@ -139,6 +140,28 @@ def test_a_dead_supervisor_is_told_and_healed(cluster: LocalCluster) -> None:
     cluster.succeed("service", "start", "n3/postgres")
     cluster.until_well()
     assert cluster.succeed("doctor") == "no fault found\n"
+
+
+def test_what_dies_while_up_takes_over_is_started(cluster: LocalCluster) -> None:
+    """With no supervisor left, what dies before `up` comes to it runs again, and `up` takes over all the others."""
+    primary = cluster.primary()
+    nodes = [node.name for node in cluster.topology.nodes]
+    before = {f"{node}/{service['name']}": service["pid"] for node in nodes for service in _services(cluster, node)}
+    for node in nodes:
+        kill(before.pop(f"{node}/supervisor"))
+    # The primary's node is the last one, and the others' API processes wait for its own.
+    with cluster.begin("up") as up:
+        deadline = time.monotonic() + 60
+        while all(psutil.pid_exists(pid) for pid in before.values()):
+            assert time.monotonic() < deadline, "`up` took nothing over"
+            time.sleep(0.02)
+        assert psutil.pid_exists(before[f"{primary}/api"])
+        kill(before[f"{primary}/api"])
+        said, _ = up.communicate(timeout=180)
+    assert up.returncode == 0, said
+    cluster.until_well()
+    after = {f"{node}/{service['name']}": service["pid"] for node in nodes for service in _services(cluster, node)}
+    assert {name for name in before if before[name] == after[name]} == {f"{node}/postgres" for node in nodes}
 
 
 def test_a_supervisor_that_was_told_to_end_ends_before_up_replaces_it(cluster: LocalCluster) -> None:

@@ -56,6 +56,22 @@ class LocalCluster:
             check=False,
         )
 
+    @contextlib.contextmanager
+    def begin(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """Begin one `standfest` command on it, killed where the block leaves it running; both outputs are one."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "standfest", *arguments],
+            env={**os.environ, "STANDFEST_HOME": str(self.home)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
     def succeed(self, *arguments: str, codes: Sequence[int] = (0,)) -> str:
         """Run one command that has to end with one of `codes`; its standard output."""
         done = self.run(*arguments)

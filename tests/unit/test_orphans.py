@@ -8,7 +8,7 @@ import pytest
 
 from standfest.cluster.inventory import Kind, Service, find_service, programs_of
 from standfest.cluster.observation import Observation, Role, State
-from standfest.cluster.orphans import broken, in_order, missing_beside, orphaned
+from standfest.cluster.orphans import broken, in_order, left_stopped, missing_beside, orphaned
 from standfest.cluster.processes import NodeProcess
 from standfest.cluster.topology import LOCAL
 from tests.unit.test_verdict import NO_DATABASE, seen
@@ -64,6 +64,23 @@ def test_a_member_waits_for_another_though_neither_serves() -> None:
     """While a quorum is away no member serves: those that did before are not restarted on top of that."""
     electing = seen({"n1/etcd": State.UNRESPONSIVE, "n2/etcd": State.STARTING, "n3/etcd": State.UNRESPONSIVE})
     assert "n2/etcd is starting" in missing_beside(service("n1/etcd"), [], [service("n2/etcd")], electing)
+
+
+@pytest.mark.parametrize(
+    ("there", "left"),
+    [
+        (seen(), []),
+        (seen({"n1/api": State.STOPPED, "n3/etcd": State.STOPPED}), ["n1/api", "n3/etcd"]),
+        (seen({"n1/patroni": State.STOPPED, "n1/postgres": State.STOPPED}), ["n1/patroni"]),
+        # Those are held, have a supervisor that starts them, have none, or have to be given their place first.
+        (seen({"n1/api": State.STOPPED}, held=("n1/api",)), []),
+        (seen({"n1/api": State.FAILING, "n2/api": State.STARTING, "n3": State.LOST}), []),
+        (seen({"n1/etcd": State.STOPPED}, lacking=("n1",)), []),
+    ],
+)
+def test_what_died_before_its_turn_is_started_by_nobody(there: Observation, left: list[str]) -> None:
+    """What does not run, is not held, and was not asked to start by the supervisor that runs, is found."""
+    assert left_stopped(there) == left
 
 
 @pytest.mark.parametrize(

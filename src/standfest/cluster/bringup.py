@@ -1,7 +1,7 @@
 """Bring the cluster up: part after part, each waited for, until an order would be accepted.
 
 What is done on all nodes at once takes nothing away. What runs on without a supervisor is left alone until all that
-does not run has been started, and is then taken over one by one.
+does not run has been started, and is then taken over one by one. What dies meanwhile is started like all else.
 """
 
 import asyncio
@@ -19,12 +19,13 @@ from standfest.cluster.database import set_up_database
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held, node_is_held
 from standfest.cluster.home import write_private
-from standfest.cluster.inventory import Kind, programs_of
+from standfest.cluster.inventory import Kind
 from standfest.cluster.membership import allow_new, startable
 from standfest.cluster.observation import DEPENDENCIES, Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
-from standfest.cluster.supervision import ensure_supervisor, start_program
-from standfest.cluster.takeover import take_over, unsupervised
+from standfest.cluster.starting import start_programs, start_stopped
+from standfest.cluster.supervision import ensure_supervisor
+from standfest.cluster.takeover import take_over
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import NotReadyError, Progress, until
 from standfest.errors import StandfestError
@@ -74,26 +75,26 @@ async def bring_up(cluster: Cluster, plan: Plan, progress: Progress) -> None:
     await asyncio.gather(*(ensure_supervisor(cluster, node, plan.binaries) for node in nodes))
     progress.done("supervision on every node")
     await start_programs(cluster, nodes, (Kind.ETCD, Kind.JOURNAL))
-    await _until_seen(cluster, plan, progress, "etcd's quorum", _missing_etcd, Kind.ETCD)
+    await _until_seen(cluster, nodes, plan, progress, "etcd's quorum", _missing_etcd, Kind.ETCD)
     await start_programs(cluster, nodes, (Kind.PATRONI,))
     protected = "a primary database and a standby that it waits for"
-    await _until_seen(cluster, plan, progress, protected, _missing_database, Kind.PATRONI, Kind.POSTGRES)
+    await _until_seen(cluster, nodes, plan, progress, protected, _missing_database, Kind.PATRONI, Kind.POSTGRES)
     await _share_settings(cluster, nodes, plan.dynamic_settings)
     progress.doing("database, roles and schema")
     await asyncio.to_thread(set_up_database, cluster)
     await asyncio.to_thread(plan.prepare_database, owner_access(cluster.topology, cluster.secrets))
     progress.done("database, roles and schema")
     with contextlib.suppress(NotReadyError):  # orders are taken without it, and the verdict says that it is missing
-        journal = _look(cluster, _missing_journal, Kind.JOURNAL)
+        journal = _look(cluster, nodes, _missing_journal, Kind.JOURNAL)
         await until("the journal's quorum", journal, min(_REST_S, plan.timeout_s), progress)
     await start_programs(cluster, nodes, (Kind.API, Kind.WORKER, Kind.AUDIT, Kind.DOOR))
     await _until_seen(
-        cluster, plan, progress, "doors that would accept an order", _missing_order_plane, Kind.API, Kind.DOOR
+        cluster, nodes, plan, progress, "doors that would accept an order", _missing_order_plane, Kind.API, Kind.DOOR
     )
-    if await take_over(cluster, nodes, plan.timeout_s, progress):
-        await start_programs(cluster, nodes, tuple(Kind))  # what ran at first and died before it had a supervisor
+    await take_over(cluster, nodes, plan.timeout_s, progress)
+    await start_programs(cluster, nodes, tuple(Kind))  # what ran at first and died before it had a supervisor
     with contextlib.suppress(NotReadyError):  # orders are taken: what is missing is for the verdict to say
-        rest = _look(cluster, _missing_services, *Kind)
+        rest = _look(cluster, nodes, _missing_services, *Kind)
         await until("every service that is not held", rest, min(_REST_S, plan.timeout_s), progress)
 
 
@@ -104,21 +105,6 @@ def write_configuration(cluster: Cluster, node: Node, files: Mapping[Path, str])
         write_private(path, content)
         if content.startswith("#!"):
             path.chmod(0o700)
-
-
-async def start_programs(cluster: Cluster, nodes: Sequence[Node], kinds: Sequence[Kind]) -> None:
-    """Start the programs of these kinds that are not held; those that run, supervised or not, are left alone."""
-    await asyncio.gather(
-        *(
-            start_program(cluster, node, service.program)
-            for node in nodes
-            for orphans in (unsupervised(cluster, node),)
-            for service in programs_of(cluster.topology, node)
-            if service.kind in kinds
-            and not is_held(cluster.node_home(node), service.program)
-            and not orphans[service.program]
-        )
-    )
 
 
 def _refuse_too_much_held(cluster: Cluster, nodes: Sequence[Node]) -> None:
@@ -133,14 +119,26 @@ def _refuse_too_much_held(cluster: Cluster, nodes: Sequence[Node]) -> None:
 
 
 async def _until_seen(
-    cluster: Cluster, plan: Plan, progress: Progress, what: str, missing: Callable[[Observation], str], *kinds: Kind
+    cluster: Cluster,
+    nodes: Sequence[Node],
+    plan: Plan,
+    progress: Progress,
+    what: str,
+    missing: Callable[[Observation], str],
+    *kinds: Kind,
 ) -> None:
-    await until(what, _look(cluster, missing, *kinds), plan.timeout_s, progress)
+    await until(what, _look(cluster, nodes, missing, *kinds), plan.timeout_s, progress)
 
 
-def _look(cluster: Cluster, missing: Callable[[Observation], str], *kinds: Kind) -> Callable[[], Awaitable[str]]:
+def _look(
+    cluster: Cluster, nodes: Sequence[Node], missing: Callable[[Observation], str], *kinds: Kind
+) -> Callable[[], Awaitable[str]]:
+    """What is missing among services of these kinds, which all were started: what has died since is started again."""
+
     async def look() -> str:
-        return missing(await observe(cluster, kinds))
+        seen = await observe(cluster, kinds)
+        await start_stopped(cluster, nodes, seen)
+        return missing(seen)
 
     return look
 

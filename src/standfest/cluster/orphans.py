@@ -34,6 +34,19 @@ def in_order(services: Sequence[Service], seen: Observation) -> list[Service]:
     return sorted(services, key=lambda each: (each not in useless, names.index(each.node), _ORDER.index(each.kind)))
 
 
+def left_stopped(seen: Observation) -> list[str]:
+    """NODE/NAME of what nothing holds down and nobody starts: its supervisor runs, and was not asked to start it.
+
+    So is what ran on without a supervisor, and died after the next one was asked for all that did not run.
+    """
+    return [
+        f"{node.name}/{each.name}"
+        for node in seen.nodes
+        for each in node.services
+        if each.kind in _ORDER and each.state is State.STOPPED and not each.held and each.kind not in node.lacks
+    ]
+
+
 def missing_beside(
     service: Service | None, useless: Collection[Service], taken: Collection[Service], seen: Observation
 ) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from standfest.clients.asking import UnreachableError
-from standfest.cluster.bringup import Plan, bring_up, start_programs, write_configuration
+from standfest.cluster.bringup import Plan, bring_up, write_configuration
 from standfest.cluster.commands import promotion_permit
 from standfest.cluster.database import begin_generation
 from standfest.cluster.etcd_log import read_end
@@ -27,6 +27,7 @@ from standfest.cluster.inventory import Kind, services_of
 from standfest.cluster.journal_history import bring_back
 from standfest.cluster.membership import STORES, has_database
 from standfest.cluster.processes import processes_of
+from standfest.cluster.starting import start_programs
 from standfest.cluster.stores import join, serves, stand_alone
 from standfest.cluster.supervision import ensure_supervisor, shut_down
 from standfest.cluster.topology import Node

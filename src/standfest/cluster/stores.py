@@ -6,11 +6,12 @@ from pathlib import Path
 from standfest.clients import etcd_members
 from standfest.clients.asking import UnreachableError
 from standfest.clients.etcd import EtcdMember
-from standfest.cluster.bringup import Plan, start_programs
+from standfest.cluster.bringup import Plan
 from standfest.cluster.etcd_log import commit_all
 from standfest.cluster.handle import Cluster
 from standfest.cluster.home import write_private
 from standfest.cluster.membership import Store
+from standfest.cluster.starting import start_programs
 from standfest.cluster.supervision import stop_program
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until

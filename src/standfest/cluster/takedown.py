@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from standfest.cluster.binaries import Binaries
-from standfest.cluster.bringup import start_programs, write_configuration
+from standfest.cluster.bringup import write_configuration
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import hold, node_is_held, release
 from standfest.cluster.inventory import Kind, Service, programs_of
@@ -14,6 +14,7 @@ from standfest.cluster.membership import STORES, EmptyNodeError, refuse_empty
 from standfest.cluster.observation import Observation, Role, SeenService, State
 from standfest.cluster.observe import observe
 from standfest.cluster.processes import everything_of, send, stopped
+from standfest.cluster.starting import start_programs
 from standfest.cluster.supervision import (
     crash_node,
     crash_program,
@@ -129,6 +130,7 @@ async def release_node(
         raise
     await _start(cluster, node, files, binaries, tuple(Kind))
     await take_over(cluster, [node], timeout_s, progress)
+    await start_programs(cluster, [node], tuple(Kind))  # what ran at first and died before it had a supervisor
 
     async def missing() -> str:
         seen = next(each for each in (await observe(cluster)).nodes if each.name == node.name)

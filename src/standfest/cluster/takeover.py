@@ -5,9 +5,7 @@ connections beside it before it ends.
 """
 
 import signal
-from collections.abc import Mapping, Sequence
-
-import psutil
+from collections.abc import Sequence
 
 from standfest.clients.supervisor import ProgramState
 from standfest.cluster.commands import POSTGRES_HELPER
@@ -15,9 +13,10 @@ from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held
 from standfest.cluster.inventory import Kind, Service, programs_of
 from standfest.cluster.observe import observe
-from standfest.cluster.orphans import broken, in_order, missing_beside, orphaned
+from standfest.cluster.orphans import broken, in_order, missing_beside
 from standfest.cluster.processes import all_ended, kill, programs_running, running, send
 from standfest.cluster.rolling import one_by_one
+from standfest.cluster.starting import start_stopped, unsupervised
 from standfest.cluster.supervision import programs_in_time, start_program
 from standfest.cluster.topology import Node
 from standfest.cluster.waiting import Progress, until
@@ -30,12 +29,13 @@ _END_S = 45.0
 """Above all that a program takes to end in good order: 30 s are a door's, whose clients may keep their connections."""
 
 
-async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, progress: Progress) -> bool:
+async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, progress: Progress) -> None:
     """Restart what runs on without a supervisor and is not held under its own, one service after the other.
 
-    False where there is nothing of the kind. The supervisors run already. NotReadyError where something that is needed
-    beside the next service does not serve within `timeout_s`: that one and those after it run on as they are, and it
-    may be repeated.
+    The supervisors run already. What dies before its turn is started by its supervisor, as nobody else would.
+
+    NotReadyError where something that is needed beside the next service does not serve within `timeout_s`: that one and
+    those after it run on as they are, and it may be repeated.
     """
     services = [
         service
@@ -45,14 +45,16 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
         if orphans[service.program] and not is_held(cluster.node_home(node), service.program)
     ]
     if not services:
-        return False
+        return
     before = await observe(cluster)
     useless, taken = broken(services, before), list[Service]()
 
     async def missing(service: Service | None) -> str:
         if service is not None and service.kind is Kind.PATRONI and _copies(cluster, service):
             return f"{service.node} copies its database, which its Patroni has to bring to its end"
-        return missing_beside(service, useless, taken, await observe(cluster))
+        seen = await observe(cluster)
+        await start_stopped(cluster, nodes, seen)
+        return missing_beside(service, useless, taken, seen)
 
     async def renew(service: Service) -> None:
         progress.doing(f"{service.full_name} under its supervisor")
@@ -61,13 +63,6 @@ async def take_over(cluster: Cluster, nodes: Sequence[Node], timeout_s: float, p
         taken.append(service)
 
     await one_by_one(in_order(services, before), missing, renew, timeout_s, progress)
-    return True
-
-
-def unsupervised(cluster: Cluster, node: Node) -> Mapping[str, Sequence[psutil.Process]]:
-    """By program of the node, its processes that no supervisor looks after."""
-    found = programs_running(cluster.node_home(node))
-    return {each.program: orphaned(found, each.program) for each in programs_of(cluster.topology, node)}
 
 
 async def _take(cluster: Cluster, service: Service, timeout_s: float, progress: Progress) -> None:
