@@ -1,5 +1,6 @@
 """A program whose flushes are delayed, on the test's own processes and files."""
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,14 @@ for _ in sys.stdin:
     began = time.monotonic()
     os.fsync(file)
     print(time.monotonic() - began, flush=True)
+"""
+
+BROKEN = f"""
+from {slow_flush.__name__} import json, main
+def fail(_):
+    raise RuntimeError("nobody has thought of it")
+json.loads = fail
+main()
 """
 
 
@@ -55,6 +64,16 @@ def connected(program: "subprocess.Popen[bytes]", sockets: Path) -> Iterator[soc
         yield connection
 
 
+@pytest.fixture
+def broken(sockets: Path, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The same program, where who takes its flushes fails at one of them in a way that nobody has thought of."""
+    own = [sys.executable, "-c", PROGRAM, str(tmp_path / "file")]
+    command = [sys.executable, "-c", BROKEN, str(sockets / "s"), str(tmp_path), *own]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
 def flushed_s(process: "subprocess.Popen[bytes]") -> float:
     """How long a flush of the program took."""
     assert process.stdin is not None
@@ -71,6 +90,13 @@ def ask(connection: socket.socket, **line: float) -> dict[str, Any]:
     return answer
 
 
+def has_ended(connection: socket.socket) -> bool:
+    """Whether the other side has ended it, with or without what it had not read."""
+    with contextlib.suppress(ConnectionResetError):
+        return connection.recv(4096) == b""
+    return True
+
+
 def test_flushes_are_delayed_and_measured(program: "subprocess.Popen[bytes]", connected: socket.socket) -> None:
     """Each flush of the program takes at least the delay, and so does each that is measured beside it."""
     assert ask(connected, delay_s=DELAY_S) == {"delay_s": DELAY_S}
@@ -83,6 +109,55 @@ def test_without_a_connection_nothing_is_delayed(program: "subprocess.Popen[byte
     ask(connected, delay_s=3600.0)
     connected.close()
     assert flushed_s(program) >= 0
+
+
+def test_lines_that_come_together_are_answered_each(
+    program: "subprocess.Popen[bytes]", connected: socket.socket
+) -> None:
+    """Two lines in one piece are two, and so are those of which the second one comes in two pieces."""
+    assert flushed_s(program) < DELAY_S
+    connected.sendall(b'{"delay_s": 0.1}\n{"measure": 1}\n{"measure": 1}\n{"delay')
+    with connected.makefile("rb") as answers:
+        assert json.loads(answers.readline()) == {"delay_s": 0.1}
+        connected.sendall(b'_s": 0.0}\n')
+        told = [json.loads(answers.readline()) for _ in range(3)]
+    assert sorted(name for each in told for name in each) == ["delay_s", "median_s", "median_s"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"what?\n", b"\xff\n", b"[1]\n", b"{}\n", b'{"delay_s": "long"}\n', b'{"measure": "much"}\n', b"0" * 10000],
+)
+def test_whoever_says_what_cannot_be_understood_delays_nothing(
+    program: "subprocess.Popen[bytes]", connected: socket.socket, said: bytes
+) -> None:
+    """The connection ends, and the program's flushes go on without a delay: none fails, that which waits neither."""
+    ask(connected, delay_s=3600.0)
+    connected.sendall(said)
+    assert flushed_s(program) >= 0
+    assert has_ended(connected)
+    assert flushed_s(program) >= 0
+
+
+def test_whoever_is_gone_without_reading_delays_nothing(
+    program: "subprocess.Popen[bytes]", connected: socket.socket
+) -> None:
+    """A connection that ends with answers on their way is as good as one that ends well."""
+    connected.sendall(b'{"delay_s": 3600.0}\n' * 100)
+    connected.close()
+    assert flushed_s(program) >= 0
+    assert flushed_s(program) >= 0
+
+
+def test_what_nobody_has_thought_of_delays_nothing(broken: "subprocess.Popen[bytes]", sockets: Path) -> None:
+    """Whatever goes wrong in the process that takes the flushes, they go on, as long as the program lives."""
+    assert flushed_s(broken) >= 0
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.connect(str(sockets / "s"))
+        connection.sendall(b'{"delay_s": 0.0}\n')
+        assert has_ended(connection)
+    assert flushed_s(broken) >= 0
 
 
 def test_nothing_is_left_of_it(program: "subprocess.Popen[bytes]", connected: socket.socket, sockets: Path) -> None:

@@ -3,10 +3,13 @@
 `python -m standfest.emergency.drills.slow_flush SOCKET DIRECTORY PROGRAM …` becomes the program, in which the kernel
 stops each fsync and fdatasync and asks a process of this module, which lets it go on after a delay
 (seccomp_unotify(2)). It needs no root, and reaches what has no C library as well (etcd). Whoever connects to SOCKET
-says how long; when that connection ends there is no delay any more. A second process, which is delayed as the program
-is, measures flushes in DIRECTORY.
+says how long; when that connection ends, or something else goes wrong, there is no delay any more. A second process,
+which is delayed as the program is, measures flushes in DIRECTORY.
 
 One JSON object a line, each answered: {"delay_s": 0.02}, {"measure": 20} (answered by {"median_s"}).
+
+Invariant: the process that is asked does not end before all that could flush has. From then on the kernel would answer
+each flush with ENOSYS, on which PostgreSQL panics.
 """
 
 import contextlib
@@ -21,11 +24,16 @@ import statistics
 import struct
 import sys
 import time
+import traceback
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 CONNECT_TIMEOUT_S = 60.0
 """How long somebody may take to connect; afterwards nobody does, and nothing is measured."""
+WAIT_S = 1.0
+"""How long nothing may happen until it is looked whether anything is due; also the pause after something went wrong."""
+LINE_BYTES_MAX = 4096
 FLUSHED_BYTES = 8192
 """Written before each flush that is measured: a page of PostgreSQL."""
 # AUDIT_ARCH_*, and the numbers of seccomp, fsync and fdatasync (linux/audit.h, asm/unistd.h)
@@ -73,6 +81,10 @@ def _intercept() -> int:
     return descriptor
 
 
+class _AllEnded(Exception):
+    """Nothing is left that could flush."""
+
+
 class _Gate:
     """Where flushes wait until they may go on."""
 
@@ -83,15 +95,31 @@ class _Gate:
         self.delay_s = 0.0
         """Also of those that wait already."""
 
-    def take(self) -> None:
+    def wait(self, others: Sequence[socket.socket]) -> list[socket.socket]:
+        """Lets those go on whose time has come, and waits for the next one, or for others: those that have something.
+
+        _AllEnded where nobody is left to wait for.
+        """
+        poll = select.poll()
+        for descriptor in (self._listener, *(each.fileno() for each in others)):
+            poll.register(descriptor, select.POLLIN)
+        ready = dict(poll.poll(1000 * min(self._let_go(), WAIT_S)))
+        event = ready.pop(self._listener, 0)
+        if event & select.POLLIN:
+            self._take()
+        elif event:
+            raise _AllEnded
+        return [each for each in others if each.fileno() in ready]
+
+    def _take(self) -> None:
         """Takes one that has come."""
         notification = bytearray(_NOTIFICATION_BYTES)
         with contextlib.suppress(FileNotFoundError):  # who flushed was killed meanwhile
-            fcntl.ioctl(self._listener, _RECEIVE, notification)
+            self._ask_kernel(_RECEIVE, notification)
             self._waiting.append((time.monotonic(), *struct.unpack_from("=Q", notification)))
 
-    def let_go(self) -> float | None:
-        """Lets those go on whose time has come; seconds until the next one's, None where none waits."""
+    def _let_go(self) -> float:
+        """Lets those go on whose time has come; seconds until the next one's, WAIT_S where none waits."""
         while self._waiting:
             came_at, number = self._waiting[0]
             left_s = came_at + self.delay_s - time.monotonic()
@@ -99,52 +127,79 @@ class _Gate:
                 return left_s
             self._waiting.popleft()
             with contextlib.suppress(FileNotFoundError):
-                fcntl.ioctl(self._listener, _SEND, struct.pack("=QqiI", number, 0, 0, _CONTINUE))
-        return None
+                self._ask_kernel(_SEND, struct.pack("=QqiI", number, 0, 0, _CONTINUE))
+        return WAIT_S
+
+    def _ask_kernel(self, request: int, told: bytes | bytearray) -> None:
+        while True:
+            with contextlib.suppress(InterruptedError):
+                fcntl.ioctl(self._listener, request, told)
+                return
 
 
 def _serve(listener: int, server: socket.socket, probe: socket.socket) -> None:
-    """Delays flushes until nothing is left that could flush."""
-    gate, poll, connect_until = _Gate(listener), select.poll(), time.monotonic() + CONNECT_TIMEOUT_S
-    client: socket.socket | None = None
-    for each in (listener, server, probe):
-        poll.register(each, select.POLLIN)
-
-    def end() -> None:
-        """Nobody asks any more: the probe, which waits here as well, is the last that would never end."""
-        gate.delay_s = 0.0
-        for each in (server, probe, client):
-            if each is not None and each.fileno() >= 0:
-                poll.unregister(each)
-                each.close()
-
+    """Delays flushes as it is told to, and afterwards lets them go at once, until nothing is left that could flush."""
+    gate = _Gate(listener)
+    try:
+        # The probe waits here as well, and would be the last that never ends.
+        with server, probe:
+            _delay(gate, server, probe)
+    except _AllEnded:
+        return
+    except Exception as error:  # noqa: BLE001 - whatever it is: see the module's invariant
+        _note(error)
+    gate.delay_s = 0.0
     while True:
-        left_s = gate.let_go()
-        for descriptor, event in poll.poll(None if left_s is None and client else 1000 * min(left_s or 1.0, 1.0)):
-            if descriptor == listener:
-                if not event & select.POLLIN:
-                    return
-                gate.take()
-            elif descriptor == server.fileno():
-                client, _ = server.accept()
-                poll.register(client, select.POLLIN)
-            elif descriptor == probe.fileno():
+        try:
+            gate.wait(())
+        except _AllEnded:
+            return
+        except Exception as error:  # noqa: BLE001 - likewise
+            _note(error)
+            time.sleep(WAIT_S)
+
+
+def _delay(gate: _Gate, server: socket.socket, probe: socket.socket) -> None:
+    """Does what whoever connects says, until that one is gone or nobody has come."""
+    connect_until = time.monotonic() + CONNECT_TIMEOUT_S
+    while not gate.wait([server]):
+        if time.monotonic() > connect_until:
+            return
+    client, _ = server.accept()
+    server.close()
+    with client:
+        for each in (client, probe):
+            each.setblocking(False)  # who takes nothing does not keep flushes waiting
+        begun = b""
+        while True:
+            ready = gate.wait([client, probe])
+            if probe in ready:
                 median_s = probe.recv(64)
-                if client is None or not median_s:
-                    end()
-                else:
-                    client.send(b'{"median_s": %s}\n' % median_s)
-            elif client is not None and descriptor == client.fileno():
-                line = client.recv(4096)
-                if not line:
-                    end()
-                elif (told := json.loads(line)).get("measure"):
-                    probe.send(b"%d" % told["measure"])
-                else:
-                    gate.delay_s = told["delay_s"]
-                    client.send(line)
-        if client is None and time.monotonic() > connect_until and server.fileno() >= 0:
-            end()
+                if not median_s:
+                    return
+                client.sendall(b'{"median_s": %s}\n' % median_s)
+            if client in ready:
+                received = client.recv(LINE_BYTES_MAX)
+                *lines, begun = (begun + received).split(b"\n")
+                for line in lines:
+                    _obey(gate, line, client, probe)
+                if not received or len(begun) > LINE_BYTES_MAX:
+                    return
+
+
+def _obey(gate: _Gate, line: bytes, client: socket.socket, probe: socket.socket) -> None:
+    told = json.loads(line)
+    if "measure" in told:
+        probe.sendall(b"%d" % told["measure"])
+    else:
+        gate.delay_s = float(told["delay_s"])
+        client.sendall(line + b"\n")
+
+
+def _note(error: Exception) -> None:
+    """Into the log; a disk that is full does not keep flushes from going on."""
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error)
 
 
 def _measure(channel: socket.socket, directory: Path) -> None:
@@ -176,7 +231,8 @@ def main() -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(sys.argv[1])
     server.listen(1)
-    (to_program, to_gate), (to_probe, from_gate) = socket.socketpair(), socket.socketpair()
+    to_program, to_gate = socket.socketpair()
+    to_probe, from_gate = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # two numbers stay two
     if not os.fork():
         to_gate.close()
         from_gate.close()
