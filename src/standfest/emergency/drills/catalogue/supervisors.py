@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import IO
 
 from standfest.cluster.observe import observe
 from standfest.emergency.drills import faults, processes
@@ -91,15 +93,18 @@ async def _mended_by_up(stage: Stage) -> AsyncIterator[None]:
 
 async def _up(stage: Stage) -> None:
     """Runs `up`; FaultFailed where it does not end well."""
-    async with _running_up(stage) as up, asyncio.timeout(UP_TIMEOUT_S):
-        _, said = await up.communicate()
-    if up.returncode != 0:
-        raise FaultFailed(f"`standfest up` ended with {up.returncode}: {said.decode(errors='replace').strip()}")
+    async with _running_up(stage) as (up, said):
+        async with asyncio.timeout(UP_TIMEOUT_S):
+            await up.wait()
+        if up.returncode != 0:
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
+            raise FaultFailed(f"`standfest up` ended with {up.returncode}: {text}")
 
 
 async def _interrupted_up(stage: Stage, before: Mapping[str, Target]) -> None:
     """Runs `up`, and kills it once a process of before has ended."""
-    async with _running_up(stage) as up:
+    async with _running_up(stage) as (up, _):
 
         async def missing() -> str:
             if up.returncode is not None:
@@ -111,20 +116,21 @@ async def _interrupted_up(stage: Stage, before: Mapping[str, Target]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _running_up(stage: Stage) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`up` as a process of its own, killed where the block leaves it running."""
-    up = await asyncio.create_subprocess_exec(
-        *stage.undoing("standfest", "up"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield up
-    finally:
-        if up.returncode is None:
-            up.kill()
-            await up.wait()
+async def _running_up(stage: Stage) -> AsyncIterator[tuple[asyncio.subprocess.Process, IO[bytes]]]:
+    """`up` as a process of its own, killed where the block leaves it running, and the file that it writes into.
+
+    With a pipe instead it would end half-way, at the first line that nobody reads, where this process is killed.
+    """
+    with tempfile.TemporaryFile() as said:
+        up = await asyncio.create_subprocess_exec(
+            *stage.undoing("standfest", "up"), stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
+        )
+        try:
+            yield up, said
+        finally:
+            if up.returncode is None:
+                up.kill()
+                await up.wait()
 
 
 async def _taken_over(stage: Stage, before: Mapping[str, Target]) -> Proof:
