@@ -1,7 +1,11 @@
 """What no restart mends on a node: copies that have to be made anew, and logs, which nobody else bounds.
 
-A thread of the node's restarter. Standard library only. What takes a whole cluster to decide is done by a process of
-its own, the mender, which is started only where there is a reason.
+Two threads of the node's restarter: mending may take minutes, and logs grow meanwhile. Standard library only. What
+takes a whole cluster to decide is done by a process of its own, the mender, which is started only where there is a
+reason.
+
+The restarter ends with the node's supervisor, and what that looked after runs on: until `up` has started another one
+nobody bounds the node's logs. PostgreSQL begins new files, and a program's log grows by what it says.
 """
 
 import contextlib
@@ -12,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from standfest.cluster.home import NodeHome
 from standfest.cluster.symptoms import Watch, look, mark_founded
@@ -41,22 +46,30 @@ def mender_arguments(home: NodeHome) -> list[str]:
 
 def look_after(home: NodeHome, given_up: Callable[[float], tuple[str, ...]]) -> None:
     """Begin to look after a node, for as long as this process lives. `given_up`: as `Restarts.failed_lately`."""
-    threading.Thread(target=_look_after, args=(home, given_up), name="caretaker", daemon=True).start()
-
-
-def _look_after(home: NodeHome, given_up: Callable[[float], tuple[str, ...]]) -> None:
     watch = Watch()
+
+    def mend_where_due(home: NodeHome) -> None:
+        if watch.due(look(home, given_up(time.monotonic())), time.monotonic()):
+            _mend(home)
+
+    for name, steps in (("logs", (turn_over_logs, remove_old_logs)), ("copies", (mark_founded, mend_where_due))):
+        threading.Thread(target=_repeat, args=(home, steps), name=f"caretaker of {name}", daemon=True).start()
+
+
+def _repeat(home: NodeHome, steps: Sequence[Callable[[NodeHome], None]]) -> None:
     while True:
         time.sleep(EVERY_S)
+        take_steps(home, steps)
+
+
+def take_steps(home: NodeHome, steps: Sequence[Callable[[NodeHome], None]]) -> None:
+    """Take each step, whatever becomes of the others; what goes wrong is logged."""
+    for step in steps:
         try:
-            remove_old_logs(home)
-            mark_founded(home)
-            if watch.due(look(home, given_up(time.monotonic())), time.monotonic()):
-                _mend(home)
-            turn_over_logs(home)
+            step(home)
         except Exception:
-            # Whatever is wrong with one look: without this thread nothing is mended until the restarter's next start.
-            _logger.exception("one look at %s failed", home.root)
+            # Whatever is wrong: without this thread nothing is looked after until the restarter's next start.
+            _logger.exception("%s failed at %s, and is tried again in %.0f s", step.__name__, home.root, EVERY_S)
 
 
 def remove_old_logs(home: NodeHome) -> None:
@@ -71,7 +84,10 @@ def remove_old_logs(home: NodeHome) -> None:
     for position, (_, file, size) in enumerate(newest_first):
         kept_bytes += size
         if kept_bytes > LOG_BYTES_MAX and position > 0:
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except OSError:  # the others are to go all the same
+                _logger.exception("%s was not removed", file)
 
 
 def turn_over_logs(home: NodeHome) -> None:
@@ -82,14 +98,21 @@ def turn_over_logs(home: NodeHome) -> None:
     for file in home.logs.glob("*.log"):
         if file.name in _KEPT_BY_SUPERVISOR or file.match("postgres-*.log"):
             continue
-        if file.stat().st_size > PROGRAM_LOG_BYTES_MAX:
-            older = file.with_name(f"{file.name}.1")
-            if older.exists():
-                older.replace(file.with_name(f"{file.name}.2"))
-            try:
-                shutil.copyfile(file, older)
-            finally:  # also where the disk is full
-                os.truncate(file, 0)
+        try:
+            if file.stat().st_size > PROGRAM_LOG_BYTES_MAX:
+                _turn_over(file)
+        except OSError:  # the others are to be bounded all the same
+            _logger.exception("%s was not kept as it should be", file)
+
+
+def _turn_over(file: Path) -> None:
+    older = file.with_name(f"{file.name}.1")
+    try:
+        if older.exists():
+            older.replace(file.with_name(f"{file.name}.2"))
+        shutil.copyfile(file, older)
+    finally:  # also where the disk is full
+        os.truncate(file, 0)
 
 
 def _mend(home: NodeHome) -> None:
