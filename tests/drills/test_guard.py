@@ -88,6 +88,19 @@ def test_a_drill_that_ends_well_leaves_nothing_to_undo(tmp_path: Path) -> None:
     assert not (tmp_path / "guard.log").exists()
 
 
+def test_what_is_gone_with_its_cluster_is_not_undone(tmp_path: Path) -> None:
+    """What was announced since a number is dropped together, done or not, and what was announced before is kept."""
+    log, undone = tmp_path / "guard.log", tmp_path / "undone"
+    with Guard(log) as guard:
+        numbers = [
+            guard.announce([sys.executable, "-c", f"open({str(undone)!r}, 'a').write({word!r})"]) for word in "abc"
+        ]
+        guard.drop(numbers[2])
+        guard.announce([sys.executable, "-c", "raise SystemExit(1)"])
+        guard.drop_from(numbers[1])
+    assert undone.read_text() == "a"
+
+
 def test_what_fails_is_tried_again_and_does_not_keep_the_rest(tmp_path: Path) -> None:
     """A command that fails is tried for a bounded time, and what was announced before it is still undone."""
     log, undone = tmp_path / "guard.log", tmp_path / "undone"

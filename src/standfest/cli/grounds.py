@@ -151,12 +151,21 @@ async def isolated(parent: Home, guard: Guard, network: str | None, client: str)
                 async with grounds_in(home, topology, client) as grounds:
                     yield grounds
             finally:
+                await _take_down(home)
+                # What a drill has failed to undo: an `up` without the home would start another cluster, at its own
+                # addresses.
+                guard.drop_from(announced)
                 await _remove(home)
-                guard.drop(announced)
 
 
 async def _remove(home: Home) -> None:
     """Take down what runs there, an earlier drill's leavings too, and forget it."""
+    await _take_down(home)
+    if home.root.exists():
+        shutil.rmtree(home.root)
+
+
+async def _take_down(home: Home) -> None:
     if home.topology.exists():
         topology = read_topology(home.topology)
         if is_up(home, topology):
@@ -164,8 +173,6 @@ async def _remove(home: Home) -> None:
                 async with connected(home, topology) as cluster:
                     with progress() as steps:
                         await take_down(cluster, steps)
-    if home.root.exists():
-        shutil.rmtree(home.root)
 
 
 def _topology(network: str) -> Topology:

@@ -121,6 +121,11 @@ class Guard:
         self._ask({"drop": number})
         self._left.discard(number)
 
+    def drop_from(self, number: int) -> None:
+        """What was announced by this number and after it is undone already, or has nothing left to be undone in."""
+        for each in sorted((each for each in self._left if each >= number), reverse=True):
+            self.drop(each)
+
     def _add(self, action: dict[str, Any]) -> int:
         number = next(self._numbers)
         self._left.add(number)
