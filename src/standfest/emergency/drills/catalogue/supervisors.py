@@ -94,12 +94,13 @@ async def _mended_by_up(stage: Stage) -> AsyncIterator[None]:
 async def _up(stage: Stage) -> None:
     """Runs `up`; FaultFailed where it does not end well."""
     async with _running_up(stage) as (up, said):
-        async with asyncio.timeout(UP_TIMEOUT_S):
-            await up.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(up.wait(), UP_TIMEOUT_S)
         if up.returncode != 0:
             said.seek(0)
             text = said.read().decode(errors="replace").strip()
-            raise FaultFailed(f"`standfest up` ended with {up.returncode}: {text}")
+            ended = f"took more than {UP_TIMEOUT_S:.0f} s" if up.returncode is None else f"ended with {up.returncode}"
+            raise FaultFailed(f"`standfest up` {ended}: {text}")
 
 
 async def _interrupted_up(stage: Stage, before: Mapping[str, Target]) -> None:
