@@ -18,7 +18,10 @@ SPACING_MIN_S, SPACING_MAX_S = 0.01, 0.1
 _SILENCE_COMMITS, _ATTEMPT_COMMITS = 2.0, 3.0  # times the slowest commit
 _GATHER_COMMITS, _SPACING_COMMITS = 1.0, 2.0  # times the mean commit
 _SPAN_S = 10.0
-"""The slowest commit is remembered for one to two such spans."""
+"""The slowest commit is remembered for one to two such spans. Where nothing was committed since, the mean of the last
+commits counts: what the machine usually does, and not what once happened."""
+_UNKNOWN_S = 1.0
+"""The silence while nothing was committed yet: the machine may be a slow one."""
 _OF_THE_NEWEST = 0.1
 """A commit's share in the mean, which forgets the others by and by."""
 
@@ -51,13 +54,17 @@ class CommitTimes:
 
     def silence_max_s(self, now: float) -> float:
         """For how long the database may be silent before it counts as away."""
-        self._turn(now)
-        return min(max(_SILENCE_COMMITS * max(self._slowest), SILENCE_MIN_S), SILENCE_MAX_S)
+        slowest_s = self._slowest_s(now)
+        return min(max(_SILENCE_COMMITS * slowest_s, SILENCE_MIN_S), SILENCE_MAX_S) if slowest_s else _UNKNOWN_S
 
     def attempt_max_s(self, now: float) -> float:
         """For how long a direct attempt may last."""
+        slowest_s = self._slowest_s(now)
+        return min(max(_ATTEMPT_COMMITS * slowest_s, ATTEMPT_MIN_S), ATTEMPT_MAX_S) if slowest_s else ATTEMPT_MAX_S
+
+    def _slowest_s(self, now: float) -> float:
         self._turn(now)
-        return min(max(_ATTEMPT_COMMITS * max(self._slowest), ATTEMPT_MIN_S), ATTEMPT_MAX_S)
+        return max(self._slowest) or self.mean_s
 
     def _turn(self, now: float) -> None:
         spans = int((now - self._began) / _SPAN_S)
