@@ -10,7 +10,7 @@ takes at present, so that those in the air and one full batch before an order ma
 than DELAY_MIN_S.
 
 Where the measure is wrong, the limit stays between its bounds: LIMIT_MIN orders go on whatever is measured, and no
-more than `most` are held. Fewer than LIMIT_MIN under way are late for another reason, and lower nothing.
+more than `most` are held. LIMIT_MIN under way, or fewer, are late for another reason, and lower nothing.
 """
 
 LIMIT_MIN = 16
