@@ -21,6 +21,7 @@ from pathlib import Path
 
 from standfest.emergency.loops import taken
 from standfest.scaling.bench.load import SENT_MIN
+from tests.tables.measuring import checked_out
 from tests.tables.table import ROOT
 
 BEFORE = "1b3a525"
@@ -39,18 +40,13 @@ Point = dict[str, float]
 @contextlib.contextmanager
 def earlier(commit: str) -> Iterator[Path]:
     """The commit with this build's benchmark put into it."""
-    with tempfile.TemporaryDirectory(prefix="standfest-before-") as directory:
-        old = Path(directory) / "before"
-        subprocess.run(["git", "worktree", "add", "--detach", str(old), commit], cwd=ROOT, check=True)
-        try:
-            for name in COPIED:
-                (old / BENCH / name).write_bytes((ROOT / BENCH / name).read_bytes())
-            command = old / "src/standfest/cli/bench.py"
-            known = command.read_text().replace("journal, orders, overload", "journal, offered, orders, overload")
-            command.write_text(known.replace('    "reads":', '    "offered": offered.run,\n    "reads":'))
-            yield old
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
+    with checked_out(commit) as old:
+        for name in COPIED:
+            (old / BENCH / name).write_bytes((ROOT / BENCH / name).read_bytes())
+        command = old / "src/standfest/cli/bench.py"
+        known = command.read_text().replace("journal, orders, overload", "journal, offered, orders, overload")
+        command.write_text(known.replace('    "reads":', '    "offered": offered.run,\n    "reads":'))
+        yield old
 
 
 def measure(root: Path, share: float, seconds: float) -> list[Point]:

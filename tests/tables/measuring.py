@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,18 @@ def timed(what: str, seconds: float, goal_s: float, reference_per_s: float) -> t
     return told + (", over" if over else ""), slow or not over
 
 
+@contextlib.contextmanager
+def checked_out(commit: str) -> Iterator[Path]:
+    """An earlier commit as it was then, alone in a directory that is gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="standfest-before-") as directory:
+        old = Path(directory) / "before"
+        subprocess.run(["git", "worktree", "add", "--detach", str(old), commit], cwd=ROOT, check=True)
+        try:
+            yield old
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
+
+
 def beside(plan: Plan, before: str, goal: float) -> Measured:
     """Orders a second of this build ÷ those of an earlier commit, in interleaved pairs (A B, B A, …)."""
     pairs, references = paired(plan, before, "straight, orders/s")
@@ -201,23 +214,18 @@ def paired(
     and the median of what pgbench wrote meanwhile, orders a second."""
     pairs: list[tuple[Mapping[str, float], Mapping[str, float]]] = []
     references: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="standfest-before-") as directory:
-        old = Path(directory) / "before"
-        subprocess.run(["git", "worktree", "add", "--detach", str(old), before], cwd=ROOT, check=True)
-        try:
-            for number in range(plan.runs):
-                builds = (ROOT, old) if number % 2 == 0 else (old, ROOT)
-                reached = {}
-                for build in builds:
-                    home = Path(directory) / f"home-{number}-{build == old}"
-                    told = standfest(home, "bench", "orders", "--rounds", "1", "--seconds", str(seconds), root=build)
-                    found = {name: each["median"] for name, each in told["benches"][0]["rates"].items()}
-                    references.append(found["pgbench, orders/s"])
-                    reached[build] = {name: found[name] for name in names}
-                pairs.append((reached[ROOT], reached[old]))
-                plan.tell(f"pair {number + 1} of {plan.runs}: {reached[ROOT]} beside {reached[old]}")
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
+    with checked_out(before) as old:
+        for number in range(plan.runs):
+            builds = (ROOT, old) if number % 2 == 0 else (old, ROOT)
+            reached = {}
+            for build in builds:
+                home = old.with_name(f"home-{number}-{build == old}")
+                told = standfest(home, "bench", "orders", "--rounds", "1", "--seconds", str(seconds), root=build)
+                found = {name: each["median"] for name, each in told["benches"][0]["rates"].items()}
+                references.append(found["pgbench, orders/s"])
+                reached[build] = {name: found[name] for name in names}
+            pairs.append((reached[ROOT], reached[old]))
+            plan.tell(f"pair {number + 1} of {plan.runs}: {reached[ROOT]} beside {reached[old]}")
     return pairs, statistics.median(references)
 
 

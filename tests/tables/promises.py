@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.tables.measuring import STARVING, beside, drills, json_lines, standfest, tests, together
+from tests.tables.measuring import STARVING, beside, checked_out, drills, json_lines, standfest, tests, together
 from tests.tables.table import ROOT, Measured, Plan, Row, Table
 
 BEFORE = "00c7ea5"
@@ -32,20 +31,15 @@ def patroni_frozen(plan: Plan) -> Measured:
 
 def before_loses(plan: Plan) -> Measured:
     """The commit before, with these drills put into it: it has to lose, or the runs prove nothing."""
-    with tempfile.TemporaryDirectory(prefix="standfest-before-") as directory:
-        old = Path(directory) / "before"
-        subprocess.run(["git", "worktree", "add", "--detach", str(old), BEFORE], cwd=ROOT, check=True)
-        try:
-            added = old / _VOTES.relative_to(ROOT)
-            added.write_bytes(_VOTES.read_bytes())
-            index = added.with_name("__init__.py")
-            named = index.read_text().replace("    waiters,", "    votes,\n    waiters,", 1)
-            index.write_text(named.replace("_KINDS = (database,", "_KINDS = (database, votes,"))
-            names = ["patroni-frozen-and-voter-stalls"] * plan.runs
-            home = Path(directory) / "home"
-            told = standfest(home, "drill", "run", *names, "--rate", "30", root=old, codes=(0, 1))["results"]
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(old)], cwd=ROOT, check=True)
+    with checked_out(BEFORE) as old:
+        added = old / _VOTES.relative_to(ROOT)
+        added.write_bytes(_VOTES.read_bytes())
+        index = added.with_name("__init__.py")
+        named = index.read_text().replace("    waiters,", "    votes,\n    waiters,", 1)
+        index.write_text(named.replace("_KINDS = (database,", "_KINDS = (database, votes,"))
+        names = ["patroni-frozen-and-voter-stalls"] * plan.runs
+        home = old.with_name("home")
+        told = standfest(home, "drill", "run", *names, "--rate", "30", root=old, codes=(0, 1))["results"]
     losing = [each["lost"] for each in told if each.get("lost")]
     figure = f"loses in {len(losing)} of {len(told)} aimed runs ({', '.join(map(str, losing))} orders)"
     return Measured(figure, bool(losing), runs=len(told))
