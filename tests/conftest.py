@@ -1,10 +1,21 @@
-"""Which tests run side by side under `pytest -n 2`, as scripts/test runs them."""
+"""Which tests run side by side under `pytest -n 2`, as scripts/test runs them, and how what they log is shown."""
 
 import pytest
+import structlog
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 WHOLE_CLUSTERS = ("tests/drills/", "tests/acceptance/")
+
+# A traceback with all local variables takes a second to render, in which the event loop that is tested stands still.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 class TwoGroups(LoadScopeScheduling):  # type: ignore[misc]  # it comes without types

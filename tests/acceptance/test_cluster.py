@@ -220,7 +220,7 @@ def test_what_has_just_died_is_held_all_the_same(cluster: LocalCluster) -> None:
                 await crash_program(handle, node, "door")
                 assert (await door()).state is ProgramState.STOPPED
                 await start_program(handle, node, "door")
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 60
                 while (await door()).state is not ProgramState.RUNNING:
                     assert time.monotonic() < deadline, "the door was not started"
                     await asyncio.sleep(0.05)

@@ -57,7 +57,7 @@ async def stored(pool: Database, order_id: UUID) -> Order:
 
 async def eventually_direct(intake: Intake) -> None:
     """Waits until new orders take the direct path."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while intake.path is not Path.DIRECT:  # noqa: ASYNC110 - it is polled on purpose, as health does
             await asyncio.sleep(0.02)
 

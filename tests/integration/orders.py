@@ -23,7 +23,7 @@ MERCHANT = Merchant("DE", "EUR")
 HOME = AddressRequest("Ada", "Weg 1", "10115", "Berlin", "DE")
 
 
-def pool_of(database: TestDatabase, connections_max: int = 40) -> Database:
+def pool_of(database: TestDatabase, connections_max: int = 40, lock_timeout_ms: int = 2_000) -> Database:
     """A pool of the order plane's role; close it."""
     return Database(
         DatabaseSettings(
@@ -32,6 +32,7 @@ def pool_of(database: TestDatabase, connections_max: int = 40) -> Database:
             "standfest_app",
             database.password_file("standfest_app").read_text().strip(),
             connections_max=connections_max,
+            lock_timeout_ms=lock_timeout_ms,
         )
     )
 

@@ -264,7 +264,7 @@ def _lives(runs: Runs) -> bool:
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)

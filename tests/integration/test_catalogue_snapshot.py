@@ -19,6 +19,7 @@ from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable
 from tests.integration.orders import pool_of, stock_product
 from tests.support.postgres import TestDatabase
+from tests.support.waiting import PATIENCE
 
 RENAME = "UPDATE product SET name_en = %s, version = version + 1, transaction_id = pg_current_xact_id() WHERE sku = %s"
 
@@ -61,7 +62,7 @@ async def running(catalogue: Catalogue) -> AsyncIterator[None]:
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, timeout_s: float = 10) -> None:
     """Asks until the answer is yes."""
-    deadline = Deadline.after(timeout_s)
+    deadline = Deadline.after(PATIENCE * timeout_s)
     while not await condition():
         assert not deadline.passed, f"{what}: not within {timeout_s:g} s"
         await asyncio.sleep(0.05)
@@ -99,7 +100,7 @@ async def _answer(value: bool) -> bool:
 
 async def _at_once(answer: Awaitable[bool]) -> bool:
     """The answer of what must not wait for a minute."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await answer
 
 

@@ -25,13 +25,14 @@ from tests.support.postgres import TestDatabase
 SESSIONS = 32
 BATCHES = 8  # of each session
 KEYS = 120
-DEADLINE_S = 30.0  # far more than it takes: a session that waits in a circle would show as a deadlock, not as this
+DEADLINE_S = 60.0  # far more than it takes: a session that waits in a circle would show as a deadlock, not as this
+LOCK_TIMEOUT_MS = 50_000  # nor does a session give up its turn on a busy machine
 
 
 @pytest_asyncio.fixture
 async def pool(database: TestDatabase) -> AsyncIterator[Database]:
     """A pool that gives each session a connection of its own."""
-    pool = pool_of(database, SESSIONS + 4)
+    pool = pool_of(database, SESSIONS + 4, LOCK_TIMEOUT_MS)
     yield pool
     await pool.close()
 

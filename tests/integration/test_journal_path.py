@@ -108,7 +108,7 @@ async def test_the_journal_away_leaves_the_direct_path_as_it_was(
             with database.standby.paused(), pytest.raises((IntakeOutcomeUnknown, IntakeUnavailable)):
                 await intake.place(lost)
         await asyncio.to_thread(etcd.wait_until_well)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             again = await intake.place(lost)
         assert again.order.order_id == lost.order_id
     await drain(pool, journal)
@@ -383,7 +383,7 @@ async def test_heavy_orders_are_accepted_and_drained(database: TestDatabase, poo
         )
         for each in heavy
     ]
-    async with running(pool, journal) as intake:
+    async with running(pool, journal, deadline_s=30) as intake:
         with database.standby.paused():
             placed = await asyncio.gather(*(intake.place(each) for each in heavy))
         assert {each.promise for each in placed} == {"accepted"}

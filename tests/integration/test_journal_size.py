@@ -43,7 +43,7 @@ async def watched(members: EtcdCluster) -> AsyncIterator[tuple[Journal, EtcdStor
 
 async def until(condition: Callable[[], bool]) -> None:
     """Waits until a condition holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.02)
 

@@ -47,7 +47,7 @@ async def test_a_confirmed_order_is_found_while_orders_still_go_by_the_journal(
     await place_one(pool, confirmed)
     await accept(journal, later)
     async with running(pool, journal) as intake:  # it does not know for how long `later` waits
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while intake.path is not Path.JOURNAL or intake.database_away:  # noqa: ASYNC110 - polled on purpose
                 await asyncio.sleep(0.02)
         again = await intake.place(confirmed)

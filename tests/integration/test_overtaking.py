@@ -43,14 +43,14 @@ async def count(pool: Database, sku: str, on_hand: int) -> None:
 
 async def eventually(intake: Intake, path: Path) -> None:
     """Waits until new orders take a path."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while intake.path is not path:  # noqa: ASYNC110 - it is polled on purpose, as health does
             await asyncio.sleep(0.02)
 
 
 async def has_looked(intake: Intake) -> None:
     """Waits until the process has seen that nothing waits: what comes later is young."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not intake._way.backlog._tells:  # noqa: ASYNC110 - it is polled on purpose
             await asyncio.sleep(0.01)
 
@@ -238,7 +238,7 @@ async def test_a_lock_on_one_product_leaves_all_others_on_the_direct_path(
                 await asyncio.sleep(2 * BACKLOG_AGE_MAX_S / len(held))
             assert (intake.turns, drainer.drained, await journal.count(5)) == (0, 0, len(held))
             holder.rollback()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while await journal.count(5):  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.05)
             stop.set()

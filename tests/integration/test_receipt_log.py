@@ -48,7 +48,7 @@ def numbers(directory: Path) -> list[int]:
 
 async def until(holds: Callable[[], object], what: str) -> None:
     """Waits for a condition in another task."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.02)

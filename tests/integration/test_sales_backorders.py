@@ -186,7 +186,7 @@ async def test_the_worker_confirms_counts_and_stops(database: TestDatabase) -> N
     await eventually(confirmed)
     assert registry.get_sample_value("standfest_backorders_supplied_total", {"status": "confirmed"}) == 1
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await worker
     await own.close()
     await pool.close()
@@ -210,6 +210,6 @@ async def test_the_worker_outlives_an_outage(database: TestDatabase, monkeypatch
         await eventually(failed)
     await eventually(works_again)
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await task
     await pool.close()

@@ -205,7 +205,7 @@ async def test_a_closed_loop_keeps_so_many_under_way(tmp_path: Path) -> None:
             await prepare(client, PRODUCTS, history)
             api.hook, api.requests = hook, 0
             sender = Sender(client, OrderGenerator(PRODUCTS, seed=1, run="run", traits=SMALL_ORDERS), history)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 counts = await sender.run_closed(3, client="drill")
     assert counts["invoke"] == counts["ok"] + counts["fail"] >= 30
     assert 1 <= most <= 3

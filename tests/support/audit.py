@@ -16,9 +16,10 @@ from standfest.intake.direct import Placement
 from standfest.intake.receipt_log import receipt_log
 from standfest.intake.receipts import Receipt, receipt_of
 from standfest.storage.database import Database
+from tests.support.waiting import PATIENCE
 
 FOUND_WITHIN_S = 30.0
-"""Three times what the product promises of recent orders: a test does not measure speed."""
+"""Three times what the product promises of recent orders."""
 
 
 class NoJournal:
@@ -62,10 +63,10 @@ async def running_auditor(
 
 async def until(auditor: Auditor, holds: Callable[[Report], bool], what: str, timeout_s: float = 30) -> Report:
     """The first report for which `holds`; the last one is shown where none comes in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + PATIENCE * timeout_s
     while True:
         report = auditor.report()
         if holds(report):
             return report
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}: {report}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE * timeout_s:g} s: {what}: {report}"
         await asyncio.sleep(0.05)

@@ -30,6 +30,7 @@ from standfest.storage.deadline import Deadline
 from tests.integration.orders import order, pool_of, stock_product
 from tests.support.audit import NoJournal, receipt_for
 from tests.support.postgres import TestDatabase
+from tests.support.waiting import PATIENCE
 
 ADDRESS = "127.0.25.9"
 _BATCH = 50
@@ -99,9 +100,9 @@ class AuditedShop:
 
     def until(self, holds: Callable[[Report], bool], what: str, timeout_s: float = 60) -> float:
         """Waits until a report is as wanted; how many seconds that took."""
-        began = time.monotonic()
+        began, latest_s = time.monotonic(), PATIENCE * timeout_s
         while not holds(report := self.report()):
-            assert time.monotonic() - began < timeout_s, f"not within {timeout_s:g} s: {what}: {report}"
+            assert time.monotonic() - began < latest_s, f"not within {latest_s:g} s: {what}: {report}"
             time.sleep(0.1)
         return time.monotonic() - began
 

@@ -85,7 +85,7 @@ def _files(stage: Stage, *, closed: bool) -> list[Path]:
 
 
 def _open(stage: Stage) -> Path:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     if not _files(stage, closed=False):
         stage.sell(3)
     while not (found := _files(stage, closed=False)):

@@ -20,12 +20,12 @@ from standfest.telemetry.logs import configure_logs
 def stream() -> Iterator[io.StringIO]:
     """Where the logs go; afterwards everything is as it was."""
     root = logging.getLogger()
-    handlers, level = root.handlers, root.level
+    handlers, level, configured = root.handlers, root.level, structlog.get_config()
     stream = io.StringIO()
     configure_logs(stream=stream)
     yield stream
     root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     structlog.contextvars.clear_contextvars()
 
 
