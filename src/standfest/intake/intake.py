@@ -41,13 +41,14 @@ from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, TryAgain, is_perhaps_ones_own
+from standfest.storage.promptness import PROMPT_S, Promptness
 from standfest.telemetry.failpoints import reach
 from standfest.telemetry.failures import facts_of
 
 DIRECT_ORDERS_MAX, DIRECT_LINES_MAX = 64, 4_096
 """In one batch; with every text as long as it may be, so many lines are 20 MiB."""
 CUT_OFF_S = 5.0
-"""A process is cut off once the database is away and nothing was durable for so long, synthetic orders included."""
+"""A process is cut off once nothing was durable for so long, synthetic orders included."""
 CLIENTS_SHARE_MAX = 0.75
 """So much of what a process holds is one client's at most: one that sends without end leaves room for the others."""
 DIRECT_FLIGHTS = 2
@@ -110,6 +111,7 @@ class Intake:
         self._first: dict[UUID, object] = {}
         """Who came first of the callers that want the same order."""
         self._journal_times = CommitTimes(time.monotonic())
+        self._journal_promptness = Promptness()
         self._durable_at = float("-inf")
         self._way = DirectPath(database, journal, self._turn_away)
         self._locks = StockLocks(database, lambda: self._way.silence_max_s, self._place_behind)
@@ -182,15 +184,15 @@ class Intake:
 
         Raises:
             Overloaded: nothing was attempted.
-            IntakeUnavailable: the same, as neither database nor journal has answered for CUT_OFF_S. Synthetic orders
-                and probes find out when they do: a customer's order would wait for its deadline.
+            IntakeUnavailable: the same, as neither database nor journal answers in time. Synthetic orders and probes
+                find out when they do: a customer's order would wait for its deadline.
         """
-        if self.database_away and self.durable_for_s > CUT_OFF_S:
+        if self._database.given_up and self._journal_promptness.given_up(time.monotonic()):
             if self._journal.full:
                 raise JournalFull(
                     "the database is away, and the journal has no room, or does not tell: `standfest journal`"
                 )
-            raise IntakeUnavailable(f"neither database nor journal has answered for {CUT_OFF_S:.0f} s")
+            raise IntakeUnavailable(f"neither database nor journal answers within {PROMPT_S:.0f} s")
         of_client_max = CLIENTS_SHARE_MAX * self._limit.limit
         if self.under_way >= self._limit.limit or self._under_way[client_id] >= of_client_max:
             raise Overloaded("as many orders are under way as this process answers in time; try again shortly")
@@ -261,8 +263,14 @@ class Intake:
             JournalFull, EtcdError, EntryTooNew, EntryBroken, JournalBroken, IntakeOutcomeUnknown, Overloaded: it may
                 not be there.
         """
-        await self._accept(order, Deadline.after(deadline_s))
+        began = time.monotonic()
+        try:
+            await self._accept(order, Deadline.after(deadline_s))
+        except StandfestError:
+            self._journal_promptness.failed(time.monotonic())
+            raise
         self._durable_at = time.monotonic()
+        self._journal_promptness.answered(self._durable_at - began, self._durable_at)
 
     async def run(self) -> None:
         """Leaves the direct path for those who wait, and goes back when that is right, until it is cancelled."""

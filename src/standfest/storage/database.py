@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 
@@ -88,6 +89,11 @@ class Database:
     def committed_s_ago(self) -> float:
         """Seconds since anything was committed durably by this process."""
         return asyncio.get_running_loop().time() - self._finder.committed_at
+
+    @property
+    def given_up(self) -> bool:
+        """Whether no durable commit of this process was prompt for so long that another one is no use."""
+        return self._finder.promptness.given_up(time.monotonic())
 
     @property
     def primary(self) -> str | None:
@@ -219,6 +225,7 @@ class Database:
             yield connection
             if connection.committed_durably:
                 self._finder.committed_at = clock.time()
+                self._finder.promptness.answered(self._finder.committed_at - taken_at, time.monotonic())
         except psycopg.Error as error:
             if connection.broken or connection.closed or _means_away(error):
                 self._lose(connection, taken_at)
@@ -278,6 +285,7 @@ class Database:
         it slower. That it answers reads says nothing: so does a primary that was replaced and does not know.
         """
         connection.pgconn.finish()
+        self._finder.promptness.failed(time.monotonic())
         if connection.abandoned and self._finder.committed_at >= taken_at:
             return
         self._finder.suspect(connection.host)

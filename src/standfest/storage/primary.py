@@ -6,6 +6,7 @@ import time
 from standfest.storage.connection import Connection, DatabaseSettings, Host
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, TooManyConnections
+from standfest.storage.promptness import Promptness
 
 _PROBE_TIMEOUT_S = 1.0
 _SEARCH_S = 3.0  # after it, who still waits begins another one
@@ -25,6 +26,8 @@ class PrimaryFinder:
         """The primary, or None while it is not known."""
         self.committed_at = 0.0
         """When this process last committed durably, over whichever pool, in the event loop's seconds."""
+        self.promptness = Promptness()
+        """Of durable commits of this process, over whichever pool."""
 
     @property
     def lost_for_s(self) -> float:
@@ -53,6 +56,7 @@ class PrimaryFinder:
             if self._search.done():
                 self._search.result()
         if self.host is None:
+            self.promptness.failed(time.monotonic())
             raise DatabaseUnavailable("no PostgreSQL node answered as the primary; see `standfest status`")
         return self.host
 

@@ -1,6 +1,7 @@
 """Which orders say how long the process takes for one, and when it says at once that it can take none."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,9 +10,9 @@ import pytest
 from standfest.domain.orders import Order
 from standfest.intake.direct import Placement
 from standfest.intake.errors import IntakeUnavailable, JournalFull
-from standfest.intake.intake import CUT_OFF_S, Intake
+from standfest.intake.intake import Intake
 from standfest.storage.deadline import Deadline
-from standfest.storage.errors import DatabaseUnavailable
+from standfest.storage.promptness import GIVEN_UP_S
 from tests.unit.trade import line, order_of
 
 ORDER = order_of("confirmed", line(1, 1))
@@ -28,7 +29,8 @@ class _Intake(Intake):
 
     def __init__(self) -> None:
         self.journal = _Journal()
-        super().__init__(cast("Any", SimpleNamespace()), cast("Any", self.journal), deadline_s=4, under_way_max=100)
+        self.database = SimpleNamespace(given_up=False)
+        super().__init__(cast("Any", self.database), cast("Any", self.journal), deadline_s=4, under_way_max=100)
         self.delays: list[float] = []
         self.ends: asyncio.Future[Placement] = asyncio.get_running_loop().create_future()
         self._limit = cast("Any", SimpleNamespace(limit=100, answered=lambda delay_s, *_: self.delays.append(delay_s)))
@@ -36,8 +38,8 @@ class _Intake(Intake):
     async def _place(self, order: Order, deadline: Deadline) -> Placement:
         return await asyncio.shield(self.ends)
 
-    def leave_the_database(self) -> None:
-        self._way.leave(DatabaseUnavailable("away"))
+    def give_up_the_journal(self) -> None:
+        self._journal_promptness.failed(time.monotonic() - 2 * GIVEN_UP_S)
 
 
 def test_an_order_that_joins_another_under_way_is_not_measured() -> None:
@@ -72,18 +74,21 @@ def test_a_failure_is_measured_only_where_it_was_late(waits_s: float, measured: 
     assert len(asyncio.run(go())) == measured
 
 
-def test_a_process_is_cut_off_only_where_its_database_was_found_away() -> None:
-    """Nothing was ever durable: with the database not known to be away an order is tried, else it is refused."""
+def test_orders_are_refused_where_neither_database_nor_journal_is_prompt() -> None:
+    """With one of them given up an order is tried, with both it is refused at once."""
 
     async def go() -> None:
         intake = _Intake()
-        assert intake.durable_for_s > CUT_OFF_S
+        intake.give_up_the_journal()
         intake.require_room(ORDER.client_id)
-        intake.leave_the_database()
+        intake.database.given_up = True
         with pytest.raises(IntakeUnavailable):
             intake.require_room(ORDER.client_id)
         intake.journal.full = True
         with pytest.raises(JournalFull):
             intake.require_room(ORDER.client_id)
+        other = _Intake()
+        other.database.given_up = True
+        other.require_room(ORDER.client_id)
 
     asyncio.run(go())
