@@ -13,6 +13,7 @@ import pytest
 
 from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn
 from standfest.domain.events import broken_at
+from standfest.domain.orders import Order
 from standfest.domain.products import Product
 from standfest.domain.synthetic import SYNTHETIC_CLIENT, synthetic_order
 from standfest.intake.direct import Placement
@@ -20,6 +21,7 @@ from standfest.intake.drain import Drainer
 from standfest.intake.drain_ahead import Ahead
 from standfest.intake.entries import encode_entry
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
+from standfest.intake.intake import Intake
 from standfest.intake.journal import Accepted, Journal
 from standfest.intake.paths import BACKLOG_AGE_MAX_S
 from standfest.storage.database import Database
@@ -373,6 +375,14 @@ async def test_entries_of_a_later_release_hide_nothing(
     assert len(await journal.waiting(100, 5)) == 7
 
 
+async def placed_at_last(intake: Intake, wanted: Order) -> Placement:
+    """What becomes of an order that is sent again, as clients do, where nobody knows: a slow machine is given time."""
+    for _ in range(5):
+        with contextlib.suppress(IntakeOutcomeUnknown):
+            return await intake.place(wanted)
+    return await intake.place(wanted)
+
+
 async def test_heavy_orders_are_accepted_and_drained(database: TestDatabase, pool: Database, journal: Journal) -> None:
     """Orders with long notes, too much together for one request or one answer, come through on both ways."""
     pear = stock_product(database, "pear", 10_000)
@@ -385,7 +395,7 @@ async def test_heavy_orders_are_accepted_and_drained(database: TestDatabase, poo
     ]
     async with running(pool, journal, deadline_s=30) as intake:
         with database.standby.paused():
-            placed = await asyncio.gather(*(intake.place(each) for each in heavy))
+            placed = await asyncio.gather(*(placed_at_last(intake, each) for each in heavy))
         assert {each.promise for each in placed} == {"accepted"}
     drainer = await drain(pool, journal)
     assert drainer.drained == 40

@@ -279,7 +279,9 @@ async def test_stuck_drainers_make_no_goods_scarce(
     async with running(pool, journal) as intake:
         await has_looked(intake)
         await accept(journal, *(order(f"waits {number}", (pear, 1)) for number in range(300)))
-        await eventually(intake, Path.JOURNAL)
+        async with asyncio.timeout(60):
+            while not intake.turns:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
         await eventually(intake, Path.DIRECT)
         placed = [await intake.place(order(f"plum {number}", (plum, 1))) for number in range(4)]
     assert {each.promise for each in placed} == {"confirmed"}

@@ -30,7 +30,6 @@ from standfest.cluster.topology import Door, Node, Processes, Topology
 from standfest.cluster.topology_file import render_topology
 from standfest.redundancy.report import status_document
 from standfest.redundancy.verdict import decide
-from tests.support.waiting import PATIENCE
 
 _BLOCKS = 20
 """Blocks of ten addresses: three nodes, and the doors on the tenth."""
@@ -110,7 +109,7 @@ class LocalCluster:
 
     def until(self, what: str, holds: Callable[[dict[str, Any]], bool], timeout_s: float = 120.0) -> dict[str, Any]:
         """Ask for the status until `holds` of it; the status that it held of."""
-        deadline = time.monotonic() + PATIENCE * timeout_s
+        deadline = time.monotonic() + timeout_s
         while not holds(status := self.look()):
             assert time.monotonic() < deadline, f"waited until {what}: {json.dumps(status, indent=1)}"
             time.sleep(0.2)
