@@ -57,8 +57,8 @@ LEAST_PER_S = 1.0
 """Orders a second that are offered where none were acknowledged."""
 ACCEPTS = "orders are acknowledged where a part of the processor remains"
 """The rule that a collapse breaks."""
-RIGHT_ANSWERS = (201, 202, 409, 429, 503)
-"""Where nothing remains: taken, declined, or refused at once."""
+RIGHT_ANSWERS = (200, 201, 202, 409, 429, 503)
+"""Where nothing remains: cancelled, taken, declined, or refused at once."""
 CLIENT_DEADLINE_S = 10.0
 LOOK_S = 10.0
 """Between two looks at the status under the loops: each is work of its own."""
