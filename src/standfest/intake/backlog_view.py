@@ -14,6 +14,8 @@ from standfest.intake.journal import Journal
 from standfest.telemetry.failures import facts_of
 
 _LOOK_DEADLINE_S = 1.0
+LATE_S = 2.0
+"""A journal that took orders so long ago at most is not away: a synthetic one comes each second."""
 _ASK_DEADLINE_S = 0.15  # a batch waits for it, with stock locked
 _ASK_ENTRIES_MAX = 100
 
@@ -27,6 +29,8 @@ class BacklogView:
         self._journal = journal
         self._ages = BacklogAge()
         self._tells = False
+        self._seen: tuple[float, float] | None = None
+        """The age that the last look which succeeded showed, and when."""
         self.demand = Demand()
         """What those want who wait, as of the last look."""
 
@@ -48,7 +52,18 @@ class BacklogView:
         age_s = self._ages.learn(backlog, asked_at, time.monotonic())
         if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
             age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
+        self._seen = age_s, time.monotonic()
         return age_s
+
+    async def age_at_most_s(self) -> float | None:
+        """As `age_s`. Where a look fails and the journal took orders a moment ago, it is only late: those who waited
+        wait on. None where it is away.
+        """
+        age_s = await self.age_s()
+        if age_s is not None or self._seen is None or time.monotonic() - self._journal.accepted_at > LATE_S:
+            return age_s
+        seen_s, at = self._seen
+        return seen_s + time.monotonic() - at
 
     async def ask(self) -> Demand:
         """What those want who wait now, for certain.

@@ -4,10 +4,11 @@ An order's delay is the time from when the process takes it up until it is answe
 under way are the rate times the delay. What is taken beyond that only makes all of them late. The limit falls in
 proportion while every order of a whole second was later than wanted, and grows a little with each that is in time:
 additive growth and multiplicative decrease, as TCP's congestion avoidance (RFC 5681) and the AIMD limit of Netflix's
-concurrency-limits. It grows quickly while a good part of it is in use, and slowly otherwise: what one bad minute took
-away is there again before the next failover needs it. Late is what the machine makes it: three times what a commit
-takes at present, so that those in the air and one full batch before an order make it late by no means, and never less
-than DELAY_MIN_S.
+concurrency-limits. It grows quickly while a good part of it is in use, and slowly otherwise. Once no order was late
+for SETTLED_S it grows by a fifth a second, however few orders come: the doors give a process that wants few orders
+few, and what one bad minute took away has to be there again before the next failover needs it. Late is what the
+machine makes it: three times what a commit takes at present, so that those in the air and one full batch before an
+order make it late by no means, and never less than DELAY_MIN_S.
 
 Where the measure is wrong, the limit stays between its bounds: LIMIT_MIN orders go on whatever is measured, and no
 more than `most` are held. LIMIT_MIN under way, or fewer, are late for another reason, and lower nothing.
@@ -23,6 +24,9 @@ end, and no others. Late orders further apart than this say nothing of the time 
 _FALL_MIN = 0.5
 _GROW_AN_ORDER, _GROW_UNUSED = 0.1, 0.01
 """With each order in time, while the limit is in use and while it is not: at 100 orders/s ten, or one, a second."""
+SETTLED_S = 10.0
+_GROW_SETTLED = 0.2
+"""Share of the limit, a second."""
 _IN_USE = 0.4
 """Share of the limit from which on it is in use: one of two doors, or one client, cannot use more than half of it, or
 three quarters."""
@@ -38,6 +42,7 @@ class ConcurrencyLimit:
         self._late_since: float | None = None
         self._late_at = float("-inf")
         self._fell_at = float("-inf")
+        self._in_time_at = float("-inf")
 
     @property
     def limit(self) -> int:
@@ -56,8 +61,11 @@ class ConcurrencyLimit:
         wanted_s = wanted_delay_s(commit_s)
         if delay_s <= wanted_s:
             self._late_since = None
-            grown = self._limit + (_GROW_AN_ORDER if under_way >= _IN_USE * self._limit else _GROW_UNUSED)
-            self._limit = min(grown, self._most)
+            grown = _GROW_AN_ORDER if under_way >= _IN_USE * self._limit else _GROW_UNUSED
+            if now - self._late_at > SETTLED_S:
+                grown = max(grown, _GROW_SETTLED * self._limit * min(now - self._in_time_at, 1.0))
+            self._limit = min(self._limit + grown, self._most)
+            self._in_time_at = now
             return
         if self._late_since is None or now - self._late_at > _LATE_S:
             self._late_since = now

@@ -17,6 +17,7 @@ and deleted meanwhile. That is harmless: draining it finds the order in the data
 import contextlib
 import datetime
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from uuid import UUID
 
@@ -159,6 +160,8 @@ class Journal:
         self._store = store
         self._size_max_bytes = size_max_bytes
         self._full = False
+        self.accepted_at = float("-inf")
+        """When it last took orders of this process, synthetic ones included; monotonic seconds."""
 
     @property
     def full(self) -> bool:
@@ -195,6 +198,7 @@ class Journal:
         except EtcdFull as error:
             self._full = True
             raise EtcdOutcomeUnknown(f"the journal takes no more: {error}; see `standfest journal`") from error
+        self.accepted_at = time.monotonic()
         return [_answer(order, result) for order, result in zip(orders, answer.result.results[:-1], strict=True)]
 
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
