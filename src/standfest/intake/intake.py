@@ -65,8 +65,9 @@ HELD_REST_S = 1.5
 """So much of its time an order keeps for the journal."""
 JOURNAL_FLIGHTS = 2
 """Few, so that what arrives meanwhile shares the next one: a transaction with ten orders costs etcd little more."""
-JOURNAL_SPACING_S = 0.06
-"""Between two departures, for the same reason; an order that comes alone leaves at once."""
+JOURNAL_SPACING_MIN_S, JOURNAL_SPACING_MAX_S = 0.06, 0.25
+"""Between two departures, for the same reason, about as long as a transaction takes at present: where all is slow
+there are fewer of them. An order that comes alone leaves at once."""
 JOURNAL_MAX_S = 3.0
 """The journal elects a leader in less; where it does not answer, the database may be there again."""
 _UNCLEAR = (OutcomeUnknown, EtcdOutcomeUnknown, EntryTooNew, EntryBroken, JournalBroken)
@@ -141,7 +142,7 @@ class Intake:
             orders_max=ORDERS_PER_TXN_MAX,
             weight_max=ENTRY_BYTES_MAX,
             flights_max=JOURNAL_FLIGHTS,
-            spacing_s=lambda: JOURNAL_SPACING_S,
+            spacing_s=lambda: min(max(self._journal_times.mean_s, JOURNAL_SPACING_MIN_S), JOURNAL_SPACING_MAX_S),
         )
 
     @property
