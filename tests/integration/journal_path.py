@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 import msgspec
@@ -55,11 +55,16 @@ async def stored(pool: Database, order_id: UUID) -> Order:
         return (await read_orders(connection, [order_id]))[order_id]
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Waits until a condition holds that nobody tells of; TimeoutError after a minute."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - it is polled on purpose, as health does
+            await asyncio.sleep(0.02)
+
+
 async def eventually_direct(intake: Intake) -> None:
     """Waits until new orders take the direct path."""
-    async with asyncio.timeout(60):
-        while intake.path is not Path.DIRECT:  # noqa: ASYNC110 - it is polled on purpose, as health does
-            await asyncio.sleep(0.02)
+    await eventually(lambda: intake.path is Path.DIRECT)
 
 
 def priced(wanted: Order, unit_price: str) -> Order:

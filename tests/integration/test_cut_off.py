@@ -100,6 +100,7 @@ def test_a_process_whose_database_and_journal_stand_still_refuses_orders(
         for way in ways:
             way.stall()
         assert place().status_code in (503, 504)  # 504: it was sent, and may have been placed
+        wait_until(lambda: "cut off" in httpx.get(f"{api.url}/readyz", timeout=TIMEOUT_S).text, "unready", TIMEOUT_S)
 
         def refuses_at_once() -> bool:
             began = time.monotonic()

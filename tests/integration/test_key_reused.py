@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import pytest
@@ -11,7 +10,7 @@ from standfest.intake.errors import IntakeOutcomeUnknown, KeyReused
 from standfest.intake.journal import Journal
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
-from tests.integration.journal_path import accept, drain, eventually_direct, running, stored
+from tests.integration.journal_path import accept, drain, eventually, eventually_direct, running, stored
 from tests.integration.orders import order, place_one, query, stock_product
 from tests.support.etcd import EtcdCluster
 from tests.support.postgres import TestDatabase
@@ -47,9 +46,7 @@ async def test_a_confirmed_order_is_found_while_orders_still_go_by_the_journal(
     await place_one(pool, confirmed)
     await accept(journal, later)
     async with running(pool, journal) as intake:  # it does not know for how long `later` waits
-        async with asyncio.timeout(60):
-            while intake.path is not Path.JOURNAL or intake.database_away:  # noqa: ASYNC110 - polled on purpose
-                await asyncio.sleep(0.02)
+        await eventually(lambda: intake.path is Path.JOURNAL and not intake.database_away)
         again = await intake.place(confirmed)
         assert (again.repeated, again.promise) == (True, "confirmed")
         assert (await intake.place(later)).promise == "accepted"

@@ -27,7 +27,7 @@ from standfest.intake.paths import BACKLOG_AGE_MAX_S, LOOK_DIRECT_S, Path
 from standfest.sales.backorders import confirm_backorders
 from standfest.sales.cancel import CancelCommand, cancel
 from standfest.storage.database import Database
-from tests.integration.journal_path import accept, drain, eventually_direct, running, stored
+from tests.integration.journal_path import accept, drain, eventually, eventually_direct, running, stored
 from tests.integration.orders import CLIENT, order, place_one, query, stock_product
 from tests.support.etcd import EtcdCluster
 from tests.support.postgres import TestDatabase
@@ -41,18 +41,9 @@ async def count(pool: Database, sku: str, on_hand: int) -> None:
         await stock.put_many(connection, [Count(sku, str(on_hand))], NOW)
 
 
-async def eventually(intake: Intake, path: Path) -> None:
-    """Waits until new orders take a path."""
-    async with asyncio.timeout(60):
-        while intake.path is not path:  # noqa: ASYNC110 - it is polled on purpose, as health does
-            await asyncio.sleep(0.02)
-
-
 async def has_looked(intake: Intake) -> None:
     """Waits until the process has seen that nothing waits: what comes later is young."""
-    async with asyncio.timeout(60):
-        while not intake._way.backlog._tells:  # noqa: ASYNC110 - it is polled on purpose
-            await asyncio.sleep(0.01)
+    await eventually(lambda: intake._way.backlog._tells)
 
 
 async def test_the_last_pieces_go_to_those_who_were_accepted_first(
@@ -119,12 +110,12 @@ async def test_a_process_that_never_left_goes_behind_an_old_backlog(
     async with running(pool, journal) as intake:
         await has_looked(intake)
         await accept(journal, order("first", (pear, 1)))
-        await eventually(intake, Path.JOURNAL)
+        await eventually(lambda: intake.path is Path.JOURNAL)
         assert not intake.database_away
         assert (await intake.place(order("second", (pear, 1)))).promise == "accepted"
         assert intake.turns == 1
         await drain(pool, journal)
-        await eventually(intake, Path.DIRECT)
+        await eventually_direct(intake)
         assert (await intake.place(order("third", (pear, 1)))).promise == "confirmed"
     keys = [key for (key,) in query(database, "SELECT idempotency_key FROM orders ORDER BY id")]
     assert keys == ["first", "second", "third"]
@@ -279,10 +270,8 @@ async def test_stuck_drainers_make_no_goods_scarce(
     async with running(pool, journal) as intake:
         await has_looked(intake)
         await accept(journal, *(order(f"waits {number}", (pear, 1)) for number in range(300)))
-        async with asyncio.timeout(60):
-            while not intake.turns:  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
-        await eventually(intake, Path.DIRECT)
+        await eventually(lambda: intake.turns > 0)
+        await eventually_direct(intake)
         placed = [await intake.place(order(f"plum {number}", (plum, 1))) for number in range(4)]
     assert {each.promise for each in placed} == {"confirmed"}
     await drain(pool, journal)
