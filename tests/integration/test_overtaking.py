@@ -14,10 +14,12 @@ from standfest.catalogue import stock
 from standfest.catalogue.stock import Count
 from standfest.clients.etcd_kv import EtcdStore
 from standfest.domain.cancellation import CancelRequest
+from standfest.domain.orders import Order
 from standfest.domain.synthetic import synthetic_order
 from standfest.intake import paths
 from standfest.intake.backlog_age import BacklogAge
-from standfest.intake.direct import Placement
+from standfest.intake.demand import Demand
+from standfest.intake.direct import Earlier, Placement, place_behind
 from standfest.intake.drain import Drainer
 from standfest.intake.errors import KeyReused
 from standfest.intake.intake import Intake
@@ -27,6 +29,7 @@ from standfest.intake.paths import BACKLOG_AGE_MAX_S, LOOK_DIRECT_S, Path
 from standfest.sales.backorders import confirm_backorders
 from standfest.sales.cancel import CancelCommand, cancel
 from standfest.storage.database import Database
+from standfest.storage.deadline import Deadline
 from tests.integration.journal_path import accept, drain, eventually, eventually_direct, running, stored
 from tests.integration.orders import CLIENT, order, place_one, query, stock_product
 from tests.support.etcd import EtcdCluster
@@ -80,6 +83,31 @@ async def test_goods_that_nobody_waits_for_are_placed_directly(
             intake.place(order("no plum", (plum, 2))),
         )
     assert [each.promise for each in outcomes] == ["confirmed", "confirmed", "accepted", "declined"]
+
+
+async def test_who_gets_nothing_of_what_is_there_asks_for_nobody(
+    database: TestDatabase, pool: Database, journal: Journal
+) -> None:
+    """Orders of goods that are sold out are declined without a question to the journal; who takes the last, asks."""
+    asked: list[int] = []
+
+    async def ask() -> Demand:
+        asked.append(1)
+        return Demand()
+
+    pear, plum = stock_product(database, "pear", 1), stock_product(database, "plum", 1_000)
+    earlier, deadline = Earlier(Demand(), ask), Deadline.after(60)
+
+    async def promised(*orders: Order) -> tuple[list[str], int]:
+        asked.clear()
+        placed = await place_behind(pool, orders, deadline, None, earlier)
+        return [each.promise for each in placed if isinstance(each, Placement)], len(asked)
+
+    assert await promised(order("sold out", (pear, 2)), order("plum", (plum, 1))) == (["declined", "confirmed"], 0)
+    assert await promised(order("too much", (pear, 2)), order("last", (pear, 1))) == (["declined", "confirmed"], 1)
+    assert await promised(order("none left", (plum, 1), (pear, 1))) == (["declined"], 0)
+    wait = stock_product(database, "wait", 0, "backorder")
+    assert await promised(order("queues", (wait, 1))) == (["backordered"], 1)
 
 
 async def test_a_backordered_newcomer_waits_behind_those_who_were_accepted_first(

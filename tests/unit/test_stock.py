@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from standfest.domain.orders import Agreed, Line, Order, Totals
 from standfest.domain.products import StockPolicy
 from standfest.domain.request import AddressRequest, CustomerRequest
-from standfest.domain.stock import allocate, in_full
+from standfest.domain.stock import allocate, in_full, scarce_after
 
 POLICIES: dict[int, StockPolicy] = {1: "tracked", 2: "tracked", 3: "backorder", 4: "untracked"}
 
@@ -106,3 +106,18 @@ def test_a_product_named_twice_counts_together() -> None:
     """Two lines of one product share what is there of it."""
     [decision] = allocate([order_of((1, 3), (1, 3))], {1: 5})
     assert [(s.position, s.requested, s.available) for s in decision.shortages] == [(2, 3, 2)]
+
+
+@given(orders, stocks, st.integers(0, 20))
+def test_goods_are_scarce_only_for_those_who_take_them_or_queue_for_them(
+    wanted: list[Order], available: dict[int, int], scarce_lines: int
+) -> None:
+    """What nobody gets anything of is not scarce; what is left for fewer than so many lines, or waited for, is."""
+    decisions = allocate(wanted, available)
+    scarce = scarce_after(decisions, available, scarce_lines)
+    lines = [line for decision in decisions for line in decision.order.lines]
+    got = {line.product_id for line in lines if line.reserved or line.backordered}
+    assert {line.product_id for line in lines if line.backordered} <= scarce <= got
+    for product_id in got - scarce:
+        taken = [line.reserved for line in lines if line.product_id == product_id]
+        assert available[product_id] - sum(taken) >= scarce_lines * max(taken)

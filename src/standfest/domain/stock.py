@@ -96,3 +96,28 @@ def _decide(order: Order, free: Mapping[int, int]) -> Decision:
         return Decision(msgspec.structs.replace(order, status="declined"), tuple(shortages))
     status: State = "backordered" if any(line.backordered for line in lines) else "confirmed"
     return Decision(msgspec.structs.replace(order, status=status, lines=tuple(lines)))
+
+
+def scarce_after(decisions: Iterable[Decision], available: Mapping[int, int], scarce_lines: int) -> set[int]:
+    """Products that these decisions queue for, or of which they leave less than so many lines would take.
+
+    Args:
+        decisions: what `allocate` decided.
+        available: product id -> steps that were free before it.
+        scarce_lines: that many of the largest line that takes of the product.
+    """
+    taken: Counter[int] = Counter()
+    largest: Counter[int] = Counter()
+    scarce: set[int] = set()
+    for decision in decisions:
+        for line in decision.order.lines:
+            if line.reserved:
+                taken[line.product_id] += line.reserved
+                largest[line.product_id] = max(largest[line.product_id], line.reserved)
+            if line.backordered:
+                scarce.add(line.product_id)
+    return scarce | {
+        product_id
+        for product_id, steps in taken.items()
+        if (available.get(product_id, 0) - steps) // largest[product_id] < scarce_lines
+    }

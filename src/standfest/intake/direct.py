@@ -24,7 +24,7 @@ from psycopg.pq.abc import PGresult
 from standfest.domain.events import OrderEvent
 from standfest.domain.lifecycle import State
 from standfest.domain.orders import Order
-from standfest.domain.stock import Decision, Shortage, allocate, in_full
+from standfest.domain.stock import Decision, Shortage, allocate, in_full, scarce_after
 from standfest.errors import StandfestError
 from standfest.intake.decisions import decision_columns, head_columns, remembered
 from standfest.intake.demand import Demand
@@ -78,6 +78,25 @@ class StatementBroken(StandfestError):
     """A statement did something its caller relies on it never to do; the transaction was rolled back."""
 
 
+class _Written(msgspec.Struct, frozen=True):
+    """A transaction that is still open."""
+
+    barrier: PGresult
+    outcomes: list[Outcome] | None
+    """None where nothing was written: something was short, or held for others."""
+    scarce: int
+    """Products that somebody takes of which little is left, or that somebody queues for."""
+    behind: frozenset[UUID] = frozenset()
+    """Orders that would fare worse for what is held for others."""
+
+    @property
+    def placed(self) -> list[Outcome]:
+        """What was written."""
+        if self.outcomes is None:
+            raise StatementBroken("nothing was written of a batch that was decided; report this with the log")
+        return self.outcomes
+
+
 async def place(
     database: Database, orders: Sequence[Order], deadline: Deadline, silence_max_s: float | None = None
 ) -> list[Outcome]:
@@ -94,12 +113,12 @@ async def place(
         OutcomeUnknown: each of them may have been placed.
     """
     async with database.connection(deadline, silence_max_s) as connection:
-        barrier, outcomes, _ = await _in_full(connection, [in_full(order) for order in orders])
-        if outcomes is None:
+        written = await _in_full(connection, [in_full(order) for order in orders])
+        if written.outcomes is None:
             await connection.exchange.run(ROLLBACK)
-            barrier, outcomes, _ = await _one_by_one(connection, orders, {})
-        await commit(connection, deadline, barrier)
-    return outcomes
+            written = await _one_by_one(connection, orders)
+        await commit(connection, deadline, written.barrier)
+    return written.placed
 
 
 async def place_behind(
@@ -108,25 +127,24 @@ async def place_behind(
     """As `place`, but takes nothing that those want who wait in the journal: such an order is Behind.
 
     Whoever was accepted before the journal is asked is in its answer, or has been drained: then what was reserved for
-    it is seen, as the stock is locked before, or read after, that.
+    it is seen, as the stock is locked before, or read after, that. It is asked only where somebody takes goods of which
+    little is left, queues for goods, or gets none for what is held: who gets nothing of what is there overtakes nobody.
     """
+    known = earlier.known
     async with database.connection(deadline, silence_max_s) as connection:
-        held = earlier.known.held_of(orders)
-        scarce_lines = earlier.known.scarce_lines
-        barrier, placed, scarce = await _in_full(connection, [in_full(order) for order in orders], held, scarce_lines)
-        if placed is None:
+        held = known.held_of(orders)
+        written = await _in_full(connection, [in_full(order) for order in orders], held, known.scarce_lines)
+        if written.outcomes is None:
             await connection.exchange.run(ROLLBACK)
-        elif not scarce:
-            await commit(connection, deadline, barrier)
-            return list(placed)
+            written = await _one_by_one(connection, orders, held, known.scarce_lines)
         # With goods that are scarce the transaction is still open: nobody else takes from them meanwhile.
-        held = (await earlier.ask()).held_of(orders)
-        if placed is not None and not held:
-            await commit(connection, deadline, barrier)
-            return list(placed)
-        if placed is not None:
-            await connection.exchange.run(ROLLBACK)
-        return await _behind_others(connection, orders, deadline, held)
+        if written.scarce or written.behind:
+            held = (await earlier.ask()).held_of(orders)
+            if held or written.behind:
+                await connection.exchange.run(ROLLBACK)
+                return await _behind_others(connection, orders, deadline, held)
+        await commit(connection, deadline, written.barrier)
+        return list(written.placed)
 
 
 async def _behind_others(
@@ -138,13 +156,13 @@ async def _behind_others(
         left = [order for order in orders if order.order_id not in behind]
         if not left:
             return [Behind() for _ in orders]
-        barrier, outcomes, found = await _one_by_one(connection, left, held)
-        if not found:
-            await commit(connection, deadline, barrier)
-            placed = {order.order_id: outcome for order, outcome in zip(left, outcomes, strict=True)}
+        written = await _one_by_one(connection, left, held)
+        if not written.behind:
+            await commit(connection, deadline, written.barrier)
+            placed = {order.order_id: outcome for order, outcome in zip(left, written.placed, strict=True)}
             return [placed.get(order.order_id, Behind()) for order in orders]
         await connection.exchange.run(ROLLBACK)
-        behind |= found
+        behind |= written.behind
     raise TryAgain("the stock of what was ordered changed each time it was looked at")
 
 
@@ -155,12 +173,12 @@ async def place_aside(database: Database, decisions: Sequence[Decision], deadlin
         DatabaseUnavailable, OutcomeUnknown: as `place`.
     """
     async with database.connection(deadline) as connection:
-        barrier, outcomes, _ = await _in_full(connection, decisions)
-        if outcomes is None or any(isinstance(outcome, KeyReused) for outcome in outcomes):
+        written = await _in_full(connection, decisions)
+        if written.outcomes is None or any(isinstance(outcome, KeyReused) for outcome in written.outcomes):
             raise StatementBroken(
                 "the key of an order in conflict is held by another: only this product makes such keys"
             )
-        await commit(connection, deadline, barrier)
+        await commit(connection, deadline, written.barrier)
 
 
 async def find_placed(database: Database, order: Order, deadline: Deadline) -> Outcome | None:
@@ -197,30 +215,28 @@ async def try_out(database: Database, order: Order, deadline: Deadline) -> None:
 
 async def _in_full(
     connection: Connection, decisions: Sequence[Decision], held: Mapping[int, int] | None = None, scarce_lines: int = 0
-) -> tuple[PGresult, list[Outcome] | None, int]:
-    """Claims and writes all at once, as nearly all orders end; no outcomes where something was short.
-
-    The last of what is returned is of how many products little is left.
-    """
+) -> _Written:
+    """Claims and writes all at once, as nearly all orders end; no outcomes where something was short."""
     columns = head_columns(decisions) | decision_columns(decisions) | _held_columns(held or {}, scarce_lines)
     write = statement("intake/claim", "intake/write"), columns
     _, barrier, written = await connection.exchange.run(BEGIN, BARRIER, write)
     claimed, scarce = _claimed(written)
     if claimed is None:
-        return barrier, None, scarce
+        return _Written(barrier, None, scarce)
     if claimed == len(decisions):
-        return barrier, [_placed(decision) for decision in decisions], scarce
-    return barrier, await _with_repeats(connection, decisions), scarce
+        return _Written(barrier, [_placed(decision) for decision in decisions], scarce)
+    return _Written(barrier, await _with_repeats(connection, decisions), scarce)
 
 
 async def _one_by_one(
-    connection: Connection, orders: Sequence[Order], held: Mapping[int, int]
-) -> tuple[PGresult, list[Outcome], set[UUID]]:
+    connection: Connection, orders: Sequence[Order], held: Mapping[int, int] | None = None, scarce_lines: int = 0
+) -> _Written:
     """Claims, decides order by order with the stock locked, and writes what was decided.
 
     Where orders would fare worse for what is `held` for others (product id -> steps), nothing is written and these
     are named.
     """
+    held = held or {}
     heads = head_columns([in_full(order) for order in orders])
     claim = statement("intake/claim", "intake/claimed_ids"), heads
     _, barrier, ids = await connection.exchange.run(BEGIN, BARRIER, claim)
@@ -229,12 +245,12 @@ async def _one_by_one(
     products = sorted({line.product_id for order in claimed for line in order.lines})
     locked = await connection.execute(statement("intake/lock_stock"), {"product_id": products})
     available: dict[int, int] = dict(await locked.fetchall())
-    decisions = allocate(
-        claimed, {product_id: steps - held.get(product_id, 0) for product_id, steps in available.items()}
-    )
-    behind = {decision.order.order_id for decision in decisions if _wants_held(decision, held)}
+    free = {product_id: steps - held.get(product_id, 0) for product_id, steps in available.items()}
+    decisions = allocate(claimed, free)
+    scarce = len(scarce_after(decisions, free, scarce_lines))
+    behind = frozenset(decision.order.order_id for decision in decisions if _wants_held(decision, held))
     if behind:
-        return barrier, [], behind
+        return _Written(barrier, None, scarce, behind)
     other = [decision.order for decision in decisions if decision.order.status != "confirmed"]
     states: Columns = {"order_id": [order.order_id for order in other], "status": [order.status for order in other]}
     written, _ = await connection.exchange.run(
@@ -245,7 +261,7 @@ async def _one_by_one(
         raise StatementBroken("stock that was locked and counted was not there; report this with the log")
     decided = {decision.order.order_id: decision for decision in decisions}
     whole = [decided.get(order.order_id) or Decision(order) for order in orders]
-    return barrier, await _with_repeats(connection, whole), set()
+    return _Written(barrier, await _with_repeats(connection, whole), scarce)
 
 
 def _wants_held(decision: Decision, held: Mapping[int, int]) -> bool:
