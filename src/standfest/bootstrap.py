@@ -60,8 +60,8 @@ AUDIT_ASKS_S = 1.5
 """An audit waits so long for what API processes and other audits say."""
 WORKER_CONNECTIONS = 3
 INTAKE_NICE, BACKGROUND_NICE = 5, 15
-"""Where processor time is short, PostgreSQL, etcd and the doors go first (0): what is begun is finished before more is
-taken in, and what is too much is refused quickly. What nobody waits for comes last."""
+"""Where processor time is short, PostgreSQL, etcd, the doors and workers go first (0): what is begun is finished before
+more is taken in, and what is too much is refused quickly. What nobody waits for comes last."""
 
 
 class ConfigurationUnusable(StandfestError):
@@ -284,7 +284,6 @@ async def serve_worker(configuration: Configuration, stop: asyncio.Event) -> Non
         ConfigurationUnusable: a file cannot be read.
         AddressTaken: its own address cannot be listened on.
     """
-    os.nice(INTAKE_NICE)
     failpoints.install(configuration.failpoints.file)
     registry = CollectorRegistry()
     backorders = WorkerMetrics(registry)

@@ -33,7 +33,7 @@ from standfest.storage.connection import Connection
 from standfest.storage.database import BARRIER, BEGIN, ROLLBACK, Database, commit
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import TryAgain
-from standfest.storage.exchange import Columns
+from standfest.storage.exchange import Columns, Step
 from standfest.storage.orders import read_events, read_orders
 from standfest.storage.statements import statement
 
@@ -98,7 +98,7 @@ class _Written(msgspec.Struct, frozen=True):
 
 
 async def place(
-    database: Database, orders: Sequence[Order], deadline: Deadline, silence_max_s: float | None = None
+    database: Database, orders: Sequence[Order], deadline: Deadline, lock_wait_s: float | None = None
 ) -> list[Outcome]:
     """Places orders in one transaction; answers in the order given, after the commit is on a named standby.
 
@@ -106,17 +106,18 @@ async def place(
         database: where to.
         orders: in state `received` or `accepted`; no two with the same client and key.
         deadline: nothing is sent after it.
-        silence_max_s: see `Database.connection`.
+        lock_wait_s: how long it waits for a row that somebody holds; None: as long as the pool's sessions do.
 
     Raises:
         DatabaseUnavailable: none of them was placed.
         OutcomeUnknown: each of them may have been placed.
     """
-    async with database.connection(deadline, silence_max_s) as connection:
-        written = await _in_full(connection, [in_full(order) for order in orders])
+    begin = [BEGIN] if lock_wait_s is None else [BEGIN, _lock_patience(lock_wait_s)]
+    async with database.connection(deadline) as connection:
+        written = await _in_full(connection, [in_full(order) for order in orders], begin=begin)
         if written.outcomes is None:
             await connection.exchange.run(ROLLBACK)
-            written = await _one_by_one(connection, orders)
+            written = await _one_by_one(connection, orders, begin=begin)
         await commit(connection, deadline, written.barrier)
     return written.placed
 
@@ -213,13 +214,21 @@ async def try_out(database: Database, order: Order, deadline: Deadline) -> None:
         await commit(connection, deadline, barrier)
 
 
+def _lock_patience(lock_wait_s: float) -> Step:
+    return statement("intake/lock_patience"), {"lock_wait": [f"{1000 * lock_wait_s:.0f}ms"]}
+
+
 async def _in_full(
-    connection: Connection, decisions: Sequence[Decision], held: Mapping[int, int] | None = None, scarce_lines: int = 0
+    connection: Connection,
+    decisions: Sequence[Decision],
+    held: Mapping[int, int] | None = None,
+    scarce_lines: int = 0,
+    begin: Sequence[Step] = (BEGIN,),
 ) -> _Written:
     """Claims and writes all at once, as nearly all orders end; no outcomes where something was short."""
     columns = head_columns(decisions) | decision_columns(decisions) | _held_columns(held or {}, scarce_lines)
     write = statement("intake/claim", "intake/write"), columns
-    _, barrier, written = await connection.exchange.run(BEGIN, BARRIER, write)
+    *_, barrier, written = await connection.exchange.run(*begin, BARRIER, write)
     claimed, scarce = _claimed(written)
     if claimed is None:
         return _Written(barrier, None, scarce)
@@ -229,7 +238,11 @@ async def _in_full(
 
 
 async def _one_by_one(
-    connection: Connection, orders: Sequence[Order], held: Mapping[int, int] | None = None, scarce_lines: int = 0
+    connection: Connection,
+    orders: Sequence[Order],
+    held: Mapping[int, int] | None = None,
+    scarce_lines: int = 0,
+    begin: Sequence[Step] = (BEGIN,),
 ) -> _Written:
     """Claims, decides order by order with the stock locked, and writes what was decided.
 
@@ -239,7 +252,7 @@ async def _one_by_one(
     held = held or {}
     heads = head_columns([in_full(order) for order in orders])
     claim = statement("intake/claim", "intake/claimed_ids"), heads
-    _, barrier, ids = await connection.exchange.run(BEGIN, BARRIER, claim)
+    *_, barrier, ids = await connection.exchange.run(*begin, BARRIER, claim)
     mine = {UUID((ids.get_value(row, 0) or b"").decode()) for row in range(ids.ntuples)}
     claimed = [order for order in orders if order.order_id in mine]
     products = sorted({line.product_id for order in claimed for line in order.lines})

@@ -16,7 +16,7 @@ is said before. One that fails alone again and again is set apart, save for what
 import asyncio
 import datetime
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -31,7 +31,7 @@ from standfest.domain.synthetic import SYNTHETIC_CLIENT, trial_order
 from standfest.errors import StandfestError
 from standfest.intake.agreed_again import keep_lower
 from standfest.intake.direct import Placement, place, place_aside, try_out
-from standfest.intake.drain_ahead import JOURNAL_DEADLINE_S, Ahead, give_way_s
+from standfest.intake.drain_ahead import JOURNAL_DEADLINE_S, Ahead
 from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Progress, Waiting
@@ -81,7 +81,9 @@ FORGET_INTERVAL_S = 60.0
 FORGET_MAX = 1_000
 _DATABASE_DEADLINE_S = 5.0
 
-_LOCK_LOOK_S, _LOCK_ATTEMPTS = 0.05, 3
+_LOCK_ATTEMPTS = 5
+_LOCK_WAIT_S, _LOCK_WAIT_MAX_S = 0.1, 0.5
+_WRITES_REMEMBERED = 8
 
 _NEVER_ITS_OWN = (LockTimeout, PoolBusy, NoStandby, TooManyConnections)
 _AWAY = (DatabaseUnavailable, OutcomeUnknown, EtcdError)
@@ -107,6 +109,7 @@ class Drainer:
         self._left = LeftAside()
         self._left_before = LeftAside()
         self._alike: Counter[str] = Counter()
+        self._writes_s: deque[float] = deque((0.0,), maxlen=_WRITES_REMEMBERED)
         self._turn: Connection | None = None
         self.refused = False
         """The last round found that the database refuses every order."""
@@ -140,7 +143,6 @@ class Drainer:
             else:
                 self.well_at = time.monotonic()
                 self.refused = False
-                self._batch_max = min(2 * self._batch_max, BATCH_MAX)
                 pause_s = IDLE_S
                 if not busy:
                     await pause(IDLE_S, stop)
@@ -191,9 +193,11 @@ class Drainer:
                     pairs = await self._decode(entries)
                     last += [pair for pair in pairs if pair in self._left_before]
                     for batch in batches_of([pair for pair in pairs if pair not in self._left_before]):
-                        drained += await self._drain(batch, ahead)
+                        written = await self._drain(batch, ahead)
                         await turn.execute("SELECT")
-                    await asyncio.sleep(give_way_s(ahead.read_s))
+                        if written:
+                            self._batch_max = ahead.part_max = min(2 * self._batch_max, BATCH_MAX)
+                        drained += written
                     if over():
                         break
                 # All were looked at, and what is left aside may keep the round waiting.
@@ -214,6 +218,11 @@ class Drainer:
     def left(self) -> int:
         """Entries that the last round left for the next one."""
         return len(self._left.order_ids)
+
+    @property
+    def _lock_wait_s(self) -> float:
+        """How long a locked row is waited for: whoever only places orders is done after twice the time of a write."""
+        return min(max(_LOCK_WAIT_S, 2 * max(self._writes_s)), _LOCK_WAIT_MAX_S)
 
     async def _something_waits(self) -> bool:
         """Whether there is more than what is left for a later release, as far as a count can tell.
@@ -260,7 +269,7 @@ class Drainer:
         except Exception as error:
             await self._keep_turn()
             if len(waiting) > 1 and isinstance(error, LockTimeout) and attempt < _LOCK_ATTEMPTS:
-                self._left.hold(await self._locked(waiting, standing=attempt == 1))
+                self._left.hold(await self._locked(waiting, standing=attempt + 1 < _LOCK_ATTEMPTS))
                 return await self._drain(waiting, ahead, attempt + 1)
             if len(waiting) == 1 and _is_rolled_back(error) and attempt < ROLLED_BACK_MAX:
                 await asyncio.sleep(2**attempt * ROLLED_BACK_PAUSE_S)
@@ -281,13 +290,13 @@ class Drainer:
     async def _locked(self, batch: Sequence[Pair], *, standing: bool) -> set[int]:
         """Products of these orders whose stock somebody holds locked now.
 
-        `standing`: and did so a moment before: an order that is just being placed is waited for once more instead.
+        `standing`: and still does after one more wait.
         """
         products = {product_id for _, order in batch for product_id in products_of(order)}
         async with self._database.connection(Deadline.after(_DATABASE_DEADLINE_S)) as connection:
             locked = await locked_stock(connection, products)
             if standing and locked:
-                await asyncio.sleep(_LOCK_LOOK_S)
+                await asyncio.sleep(self._lock_wait_s)
                 again = await locked_stock(connection, set(locked))
                 locked = {product_id: holder for product_id, holder in again.items() if locked[product_id] == holder}
         _log.info("goods_locked", products=len(locked), orders=len(batch))
@@ -339,7 +348,9 @@ class Drainer:
 
     async def _write(self, batch: Sequence[Pair]) -> None:
         orders = [order for _, order in batch]
-        outcomes = await place(self._database, orders, Deadline.after(_DATABASE_DEADLINE_S))
+        began = time.monotonic()
+        outcomes = await place(self._database, orders, Deadline.after(_DATABASE_DEADLINE_S), self._lock_wait_s)
+        self._writes_s.append(time.monotonic() - began)
         aside = []
         for order, outcome in zip(orders, outcomes, strict=True):
             if isinstance(outcome, KeyReused):

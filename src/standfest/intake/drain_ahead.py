@@ -1,7 +1,6 @@
 """What a drainer's round does with the journal while the database works."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 from uuid import UUID
@@ -12,25 +11,23 @@ from standfest.intake.journal import Journal, Progress, Waiting
 from standfest.intake.left_aside import Pair
 
 JOURNAL_DEADLINE_S = 3.0
-STRAINED_S = 0.1
-"""A journal that takes so long to answer is strained, and new orders wait for it as well."""
-GIVE_WAY_MAX_S = 0.5
 
 
 class Ahead:
     """What a round does with the journal while the database works: it reads the next entries and removes the last."""
 
     def __init__(
-        self, journal: Journal, order_ids: Sequence[UUID], batch_max: int, progress: Progress | None = None
+        self, journal: Journal, order_ids: Sequence[UUID], part_max: int, progress: Progress | None = None
     ) -> None:
         self._journal = journal
+        self.part_max = part_max
+        """The next part that is read has so many entries at most."""
         # What was left aside then may be drained by now, in this round.
         self._progress = None if progress is None else msgspec.structs.replace(progress, aside=0)
-        self._parts = [order_ids[start : start + batch_max] for start in range(0, len(order_ids), batch_max)]
+        self._order_ids = order_ids
+        self._asked = 0
         self._reading: asyncio.Task[list[Waiting]] | None = None
         self._removing: asyncio.Task[None] | None = None
-        self.read_s = 0.0
-        """How long the journal took to answer the last read."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,18 +44,16 @@ class Ahead:
 
     async def __aiter__(self) -> AsyncIterator[list[Waiting]]:
         """The entries, part by part."""
-        for number, part in enumerate(self._parts):
-            entries = await (self._reading or self._read(part))
-            self._reading = None
-            if number + 1 < len(self._parts):
-                self._reading = asyncio.create_task(self._read(self._parts[number + 1]))
+        self._read_on()
+        while self._reading is not None:
+            entries = await self._reading
+            self._read_on()
             yield entries
 
-    async def _read(self, part: Sequence[UUID]) -> list[Waiting]:
-        began = time.monotonic()
-        entries = await self._journal.read(part, JOURNAL_DEADLINE_S)
-        self.read_s = time.monotonic() - began
-        return entries
+    def _read_on(self) -> None:
+        part = self._order_ids[self._asked : self._asked + self.part_max]
+        self._asked += len(part)
+        self._reading = asyncio.create_task(self._journal.read(part, JOURNAL_DEADLINE_S)) if part else None
 
     async def remove(self, batch: Sequence[Pair], left: int) -> None:
         """Removes written entries; waits only for the removal before. `left`: see `Progress`."""
@@ -75,8 +70,3 @@ class Ahead:
             await self._removing
         self._progress = progress
         await self._journal.say_progress(progress, JOURNAL_DEADLINE_S)
-
-
-def give_way_s(read_s: float) -> float:
-    """Seconds to pause where the journal took `read_s` to answer: new orders go before old ones."""
-    return 0.0 if read_s < STRAINED_S else min(read_s, GIVE_WAY_MAX_S)
