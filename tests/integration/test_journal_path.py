@@ -11,7 +11,7 @@ import msgspec
 import psycopg
 import pytest
 
-from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn
+from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn, TxnAnswer
 from standfest.domain.events import broken_at
 from standfest.domain.orders import Order
 from standfest.domain.products import Product
@@ -329,6 +329,26 @@ async def test_the_backlogs_age_is_that_of_what_waits(database: TestDatabase, po
     backlog = await journal.backlog(5)
     assert backlog.count == 1
     assert 0 <= backlog.age_s(now) < 60
+
+
+async def test_what_a_read_shows_is_not_asked_for_through_the_log(
+    database: TestDatabase, store: EtcdStore, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what a read does not show costs a write to all members: that alone needs to be certain."""
+    waits, gone = order("waits", (stock_product(database, "apple", 10), 1)), uuid4()
+    await accept(journal, waits)
+    asked: list[list[str]] = []
+    txn = store.txn
+
+    async def noted(wanted: Txn, deadline_s: float) -> TxnAnswer:
+        asked.append([type(step).__name__ for step in wanted.success])
+        return await txn(wanted, deadline_s)
+
+    monkeypatch.setattr(store, "txn", noted)
+    assert set(await journal.find([waits.order_id], 5)) == {waits.order_id}
+    assert asked == [["Range"] * 2]
+    assert set(await journal.find([gone, waits.order_id], 5)) == {waits.order_id}
+    assert asked[1:] == [["Range"] * 4, ["Delete", "Range", "Range"]]
 
 
 async def test_errors_of_the_journal_are_told_apart(etcd: EtcdCluster, journal: Journal) -> None:

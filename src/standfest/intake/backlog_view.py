@@ -10,7 +10,8 @@ from standfest.clients.etcd_kv import EtcdError
 from standfest.errors import StandfestError
 from standfest.intake.backlog_age import BacklogAge
 from standfest.intake.demand import UNKNOWN_ENTRIES, Demand
-from standfest.intake.journal import Journal
+from standfest.intake.journal import LOOK_ENTRIES_MAX, Journal
+from standfest.intake.paths import BACKLOG_AGE_MAX_S
 from standfest.telemetry.failures import facts_of
 
 _LOOK_DEADLINE_S = 1.0
@@ -31,15 +32,19 @@ class BacklogView:
         self._tells = False
         self._seen: tuple[float, float] | None = None
         """The age that the last look which succeeded showed, and when."""
+        self._count = 0
         self.demand = Demand()
         """What those want who wait, as of the last look."""
 
-    async def age_s(self) -> float | None:
-        """How long the oldest order in the journal has waited at most; None where the journal does not tell."""
+    async def age_s(self, read_max: int = LOOK_ENTRIES_MAX) -> float | None:
+        """How long the oldest order in the journal has waited at most; None where the journal does not tell.
+
+        `read_max`: of so many entries it is read what they want, and whether they are synthetic.
+        """
         asked_at = time.monotonic()
         backlog = None
         try:
-            backlog = await self._journal.backlog(_LOOK_DEADLINE_S)
+            backlog = await self._journal.backlog(_LOOK_DEADLINE_S, read_max=read_max)
         except EtcdError:
             pass  # the journal does not tell: that is what None says
         except (StandfestError, msgspec.MsgspecError) as error:
@@ -48,7 +53,7 @@ class BacklogView:
         if backlog is None:
             self.demand = Demand()
             return None
-        self.demand = backlog.demand
+        self.demand, self._count = backlog.demand, backlog.count
         age_s = self._ages.learn(backlog, asked_at, time.monotonic())
         if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
             age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
@@ -56,14 +61,24 @@ class BacklogView:
         return age_s
 
     async def age_at_most_s(self) -> float | None:
-        """As `age_s`. Where a look fails and the journal took orders a moment ago, it is only late: those who waited
-        wait on. None where it is away.
+        """As `age_s`, for a process on the journal path. Where a look fails and the journal took orders a moment ago,
+        it is only late: those who waited wait on. None where it is away.
+
+        What those who wait want is read only once they are few, or young enough for new orders to go directly.
         """
-        age_s = await self.age_s()
+        if self._seen is not None and self._is_old(self._seen[0]):
+            age_s = await self.age_s(read_max=0)
+            if age_s is not None and not self._is_old(age_s):
+                age_s = await self.age_s()
+        else:
+            age_s = await self.age_s()
         if age_s is not None or self._seen is None or time.monotonic() - self._journal.accepted_at > LATE_S:
             return age_s
         seen_s, at = self._seen
         return seen_s + time.monotonic() - at
+
+    def _is_old(self, age_s: float) -> bool:
+        return age_s >= BACKLOG_AGE_MAX_S and self._count > LOOK_ENTRIES_MAX
 
     async def ask(self) -> Demand:
         """What those want who wait now, for certain.

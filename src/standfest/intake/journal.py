@@ -204,6 +204,9 @@ class Journal:
     async def find(self, order_ids: Sequence[UUID], deadline_s: float) -> dict[UUID, Order]:
         """Those of the orders that the journal holds; one that is not in the answer was not there, for certain.
 
+        What a mere read shows is there. Only what it does not show is asked for through the log, which every member
+        has to write down.
+
         Raises:
             EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
             EntryTooNew, EntryBroken: one is there and cannot be read.
@@ -211,9 +214,14 @@ class Journal:
         found: dict[UUID, Order] = {}
         for start in range(0, len(order_ids), ORDERS_PER_TXN_MAX):
             part = order_ids[start : start + ORDERS_PER_TXN_MAX]
-            reads = [Range(prefix + _name(order_id)) for order_id in part for prefix in (_ORDERS, _QUARANTINE)]
+            end = time.monotonic() + deadline_s
+            for value in await self._values((), _reads(part), deadline_s):
+                found[_order_id(value.key)] = _order(value)
+            rest = [order_id for order_id in part if order_id not in found]
+            if not rest:
+                continue
             # What may write goes through the log, and its reads are made at its place there. Nothing is ever deleted.
-            for value in await self._values((Delete(_BARRIER),), reads, deadline_s):
+            for value in await self._values((Delete(_BARRIER),), _reads(rest), max(end - time.monotonic(), 0)):
                 found[_order_id(value.key)] = _order(value)
         return found
 
@@ -223,16 +231,16 @@ class Journal:
         Args:
             deadline_s: seconds from now.
             certain: through the log: whoever was accepted before is in it, or has been drained.
-            read_max: so many entries are read for what they want.
+            read_max: so many entries are read for what they want; 0: none.
 
         Raises:
             EtcdUnavailable, EtcdOutcomeUnknown: it cannot be found out now.
         """
         first = (Delete(_BARRIER),) if certain else ()
         counted, told = Range(_ORDERS, _ORDERS_END, count_only=True), Range(_PROGRESS)
-        entries = Range(_ORDERS, _ORDERS_END, limit=read_max)
+        entries = (Range(_ORDERS, _ORDERS_END, limit=read_max),) if read_max else ()
         try:
-            answer = await self._store.txn(Txn((), (*first, counted, told, entries)), deadline_s)
+            answer = await self._store.txn(Txn((), (*first, counted, told, *entries)), deadline_s)
         except EtcdRejected:  # together they are too long for an answer
             answer = await self._store.txn(Txn((), (*first, counted, told)), deadline_s)
         results = [result for result in answer.result.results if isinstance(result, RangeResult)]
@@ -419,6 +427,10 @@ def _values(results: Iterable[object]) -> list[KeyValue]:
 def _claim(order: Order) -> bytes:
     key = hashlib.sha256(order.idempotency_key.encode("ascii")).hexdigest()
     return _PREFIX + f"c/{order.client_id}/{key}".encode("ascii")
+
+
+def _reads(order_ids: Iterable[UUID]) -> list[Range]:
+    return [Range(prefix + _name(order_id)) for order_id in order_ids for prefix in (_ORDERS, _QUARANTINE)]
 
 
 def _name(order_id: UUID) -> bytes:

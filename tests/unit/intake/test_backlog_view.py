@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -9,20 +10,24 @@ import pytest
 from standfest.clients.etcd_kv import EtcdUnavailable
 from standfest.intake.backlog_view import LATE_S, BacklogView
 from standfest.intake.demand import Demand
-from standfest.intake.journal import Backlog
+from standfest.intake.journal import LOOK_ENTRIES_MAX, Backlog
+from standfest.intake.paths import BACKLOG_AGE_MAX_S
 
 
 class _Journal:
-    """Tells that one order waits since before the first look, and then nothing more."""
+    """Tells how many wait, of which none came since it was drained up to a revision."""
 
-    def __init__(self, accepted_s_ago: float) -> None:
+    def __init__(self, accepted_s_ago: float = 0.0) -> None:
         self.accepted_at = time.monotonic() - accepted_s_ago
         self.tells = True
+        self.waiting, self.drained = 1, 7
+        self.read: list[int] = []
 
-    async def backlog(self, *_: object, **__: object) -> Backlog:
+    async def backlog(self, *_: object, read_max: int) -> Backlog:
         if not self.tells:
             raise EtcdUnavailable("no answer in time")
-        return Backlog(1, None, 7, 7, Demand(), 0, 0)
+        self.read.append(read_max)
+        return Backlog(self.waiting, None, 7, self.drained, Demand(unread=self.waiting), 0, 0)
 
 
 def age_after_a_failed_look(accepted_s_ago: float, *, looked_before: bool = True) -> tuple[float | None, float | None]:
@@ -52,3 +57,27 @@ def test_a_journal_that_takes_nothing_holds_nobody(accepted_s_ago: float, looked
     """Where the journal is away nobody can go behind those who wait; where nothing was seen, none is known to."""
     known, _ = age_after_a_failed_look(accepted_s_ago, looked_before=looked_before)
     assert known is None
+
+
+def test_what_those_want_who_wait_is_read_before_new_orders_go_directly() -> None:
+    """While many wait for too long their entries are not read; in the look that finds them young, or few, they are."""
+
+    async def go(then: Callable[[_Journal], None]) -> list[int]:
+        journal = _Journal()
+        journal.waiting, journal.drained = 1_000, 6
+        view = BacklogView(cast("Any", journal))
+        ages = [await view.age_at_most_s() for _ in range(3)]
+        assert None not in ages
+        assert min(age for age in ages if age is not None) >= BACKLOG_AGE_MAX_S
+        then(journal)
+        await view.age_at_most_s()
+        return journal.read
+
+    def young(journal: _Journal) -> None:
+        journal.drained = 7
+
+    def few(journal: _Journal) -> None:
+        journal.waiting = LOOK_ENTRIES_MAX
+
+    for then in (young, few):
+        assert asyncio.run(go(then)) == [LOOK_ENTRIES_MAX, 0, 0, 0, LOOK_ENTRIES_MAX]
