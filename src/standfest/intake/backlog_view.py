@@ -33,6 +33,7 @@ class BacklogView:
         self._seen: tuple[float, float] | None = None
         """The age that the last look which succeeded showed, and when."""
         self._count = 0
+        """Entries that it showed."""
         self.demand = Demand()
         """What those want who wait, as of the last look."""
 
@@ -66,11 +67,9 @@ class BacklogView:
 
         What those who wait want is read only once they are few, or young enough for new orders to go directly.
         """
-        if self._seen is not None and self._is_old(self._seen[0]):
-            age_s = await self.age_s(read_max=0)
-            if age_s is not None and not self._is_old(age_s):
-                age_s = await self.age_s()
-        else:
+        was_old = self._seen is not None and self._is_old(self._seen[0])
+        age_s = await self.age_s(0 if was_old else LOOK_ENTRIES_MAX)
+        if was_old and age_s is not None and not self._is_old(age_s):
             age_s = await self.age_s()
         if age_s is not None or self._seen is None or time.monotonic() - self._journal.accepted_at > LATE_S:
             return age_s

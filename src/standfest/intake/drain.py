@@ -36,7 +36,7 @@ from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Progress, Waiting
 from standfest.intake.left_aside import Alone, LeftAside, Pair, batches_of, products_of
-from standfest.intake.locks import locked_stock
+from standfest.intake.locks import LOCK_WAIT_MS, locked_stock
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline, pause
@@ -82,7 +82,7 @@ FORGET_MAX = 1_000
 _DATABASE_DEADLINE_S = 5.0
 
 _LOCK_ATTEMPTS = 5
-_LOCK_WAIT_S, _LOCK_WAIT_MAX_S = 0.1, 0.5
+_LOCK_WAIT_MAX_S = 0.5
 _WRITES_REMEMBERED = 8
 
 _NEVER_ITS_OWN = (LockTimeout, PoolBusy, NoStandby, TooManyConnections)
@@ -193,11 +193,8 @@ class Drainer:
                     pairs = await self._decode(entries)
                     last += [pair for pair in pairs if pair in self._left_before]
                     for batch in batches_of([pair for pair in pairs if pair not in self._left_before]):
-                        written = await self._drain(batch, ahead)
+                        drained += await self._drain(batch, ahead)
                         await turn.execute("SELECT")
-                        if written:
-                            self._batch_max = ahead.part_max = min(2 * self._batch_max, BATCH_MAX)
-                        drained += written
                     if over():
                         break
                 # All were looked at, and what is left aside may keep the round waiting.
@@ -222,7 +219,7 @@ class Drainer:
     @property
     def _lock_wait_s(self) -> float:
         """How long a locked row is waited for: whoever only places orders is done after twice the time of a write."""
-        return min(max(_LOCK_WAIT_S, 2 * max(self._writes_s)), _LOCK_WAIT_MAX_S)
+        return min(max(LOCK_WAIT_MS / 1_000, 2 * max(self._writes_s)), _LOCK_WAIT_MAX_S)
 
     async def _something_waits(self) -> bool:
         """Whether there is more than what is left for a later release, as far as a count can tell.
@@ -285,6 +282,7 @@ class Drainer:
         reach("drain.committed")
         await ahead.remove(waiting, len(self._left_before.order_ids | self._left.order_ids) + len(self._too_new))
         self._count(waiting)
+        self._batch_max = ahead.part_max = min(2 * self._batch_max, BATCH_MAX)
         return len(waiting)
 
     async def _locked(self, batch: Sequence[Pair], *, standing: bool) -> set[int]:

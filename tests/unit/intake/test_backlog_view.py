@@ -1,4 +1,4 @@
-"""What a process knows of those who wait in the journal where a look at it fails."""
+"""What a process knows of those who wait in the journal: where a look at it fails, and while they are many."""
 
 import asyncio
 import time
