@@ -105,6 +105,13 @@ class _Unprivileged:
             os.chown(path, self.owner, self.owner)
 
 
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @dataclass
 class Server:
     """One PostgreSQL server of a test cluster."""
@@ -176,9 +183,13 @@ class Server:
             self.resume()
 
     def kill(self) -> None:
-        """SIGKILL every process of the server at once, as a crash of its host would."""
+        """SIGKILL every process of the server at once, as a crash of its host would; it can be started again."""
+        freeze([self.pid])  # it forks nothing more, so that the processes are all there are
+        killed = self.processes()
         self._signal_all(signal.SIGKILL)
         self._reap()
+        # While one of them is there the server refuses to start: its shared memory is still in use.
+        wait_until(lambda: not any(map(_lives, killed)), f"the processes of {self.name} ending", STOP_TIMEOUT_S)
 
     def stop(self, *, immediate: bool = False) -> None:
         """Shut down (fast, or without a checkpoint); what is still there after 10 s is killed."""
@@ -190,8 +201,9 @@ class Server:
         try:
             self._process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._signal_all(signal.SIGKILL)
-        self._reap()
+            self.kill()
+        else:
+            self._reap()
 
     def _reap(self) -> None:
         if self._process is not None:
