@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn, TxnAnswer
+from standfest.clients.packed import unpack
 from standfest.domain.events import broken_at
 from standfest.domain.orders import Order
 from standfest.domain.products import Product
@@ -201,7 +202,7 @@ async def test_a_later_releases_entries_are_read_where_they_can_be_and_left_wher
     pear = stock_product(database, "pear", 100)
     known, unknown = order("known", (pear, 1)), order("unknown", (pear, 1))
     for wanted, readable_by in ((known, 1), (unknown, 2)):
-        entry = msgspec.json.decode(encode_entry(wanted))
+        entry = msgspec.json.decode(unpack(encode_entry(wanted)))
         entry |= {"format": 2, "readable_by": readable_by, "gift": True}
         entry["order"] |= {"loyalty": {"points": 3}}
         key = f"standfest/o/{wanted.order_id}".encode()
@@ -369,7 +370,7 @@ async def test_a_synthetic_order_of_a_later_release_ends_nothing(
     wanted = order("k", (pear, 1))
     await accept(journal, wanted)
     key = f"standfest/o/{wanted.order_id}".encode()
-    entry = msgspec.json.decode(encode_entry(wanted)) | {"format": 2, "readable_by": 2}
+    entry = msgspec.json.decode(unpack(encode_entry(wanted))) | {"format": 2, "readable_by": 2}
     await store.txn(Txn((), (Put(key, msgspec.json.encode(entry)),)), 5)
     async with running(pool, journal) as intake:
         with database.standby.paused(), pytest.raises(IntakeOutcomeUnknown):
@@ -384,7 +385,7 @@ async def test_entries_of_a_later_release_hide_nothing(
     pear = stock_product(database, "pear", 50)
     for number in range(7):
         newer = order(f"newer {number}", (pear, 1))
-        entry = msgspec.json.decode(encode_entry(newer)) | {"format": 2, "readable_by": 2}
+        entry = msgspec.json.decode(unpack(encode_entry(newer))) | {"format": 2, "readable_by": 2}
         await store.txn(Txn((), (Put(f"standfest/o/{newer.order_id}".encode(), msgspec.json.encode(entry)),)), 5)
     own = [order(f"k{number}", (pear, 1)) for number in range(4)]
     await accept(journal, *own)

@@ -28,6 +28,7 @@ from standfest.clients.etcd_kv import (
     TxnAnswer,
     Unchanged,
 )
+from standfest.clients.packed import PackedBroken, unpack
 from standfest.cluster.handle import Cluster
 from standfest.cluster.holds import is_held
 from standfest.cluster.inventory import Kind
@@ -272,8 +273,9 @@ def _original(apart: bytes) -> bytes:
 def _accepted_age_s(entry: bytes, now: datetime.datetime) -> float | None:
     """An entry that says nothing of the kind is not for this release to judge: a later one may drain it."""
     try:
-        return _age_s(msgspec.json.decode(entry, type=_Entry).order.accepted_at, now)
-    except msgspec.MsgspecError:
+        document = unpack(entry)
+        return _age_s(msgspec.json.decode(document, type=_Entry).order.accepted_at, now)
+    except (PackedBroken, msgspec.MsgspecError, RecursionError):
         return None
 
 
@@ -283,8 +285,8 @@ def _age_s(moment: datetime.datetime, now: datetime.datetime) -> float:
 
 def _json(value: bytes) -> object:
     try:
-        return json.loads(value)
-    except ValueError:
+        return json.loads(unpack(value))
+    except (PackedBroken, ValueError, RecursionError):
         return {"not_json_base64": base64.b64encode(value).decode("ascii")}
 
 
