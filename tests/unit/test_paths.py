@@ -32,7 +32,6 @@ UNKNOWN = float("inf")
         (0.5, 0.5, 0.0, False, Path.DIRECT),
         (0.0, 0.0, None, False, Path.DIRECT),  # the journal is away
         (0.0, 0.0, 60.0, True, Path.DIRECT),  # the journal takes no more
-        (DRAINERS_STUCK_S, 0.0, 60.0, False, Path.DIRECT),  # taking orders goes before their order
     ],
 )
 def test_the_way_back_is_taken_when_it_overtakes_nobody(
@@ -40,6 +39,19 @@ def test_the_way_back_is_taken_when_it_overtakes_nobody(
 ) -> None:
     """From the journal back to the database: when that answers well enough, and nobody is overtaken."""
     assert next_path(Sight(answering_s, rest_s, age_s, full)) is path
+
+
+@pytest.mark.parametrize(
+    ("answering_s", "standing_s", "path"),
+    [
+        (DRAINERS_STUCK_S, DRAINERS_STUCK_S, Path.DIRECT),  # taking orders goes before their order
+        (DRAINERS_STUCK_S, 1.0, Path.JOURNAL),  # they are slow, and would be slower with others beside them
+        (1.0, DRAINERS_STUCK_S, Path.JOURNAL),  # they could not do more while the database was away
+    ],
+)
+def test_drainers_that_stand_still_hold_up_nobody(answering_s: float, standing_s: float, path: Path) -> None:
+    """New orders go past those who wait only where nothing is drained although the database answers."""
+    assert next_path(Sight(answering_s, 0.0, 60.0, False, standing_s)) is path
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,14 @@ class BacklogView:
         """Entries that it showed."""
         self.demand = Demand()
         """What those want who wait, as of the last look."""
+        self._drained: int | None = None
+        self._moved_at = time.monotonic()
+        """When something was last seen to have been drained."""
+
+    @property
+    def standing_s(self) -> float:
+        """For so many seconds no look showed that anything was drained."""
+        return time.monotonic() - self._moved_at
 
     async def age_s(self, read_max: int = LOOK_ENTRIES_MAX) -> float | None:
         """How long the oldest order in the journal has waited at most; None where the journal does not tell.
@@ -59,6 +67,8 @@ class BacklogView:
         if backlog.drained_revision is None:  # the release before drains: it says by the wall clock how far it came
             age_s = min(age_s, backlog.age_s(datetime.datetime.now(datetime.UTC)))
         self._seen = age_s, time.monotonic()
+        if backlog.drained_revision != self._drained:
+            self._drained, self._moved_at = backlog.drained_revision, time.monotonic()
         return age_s
 
     async def age_at_most_s(self) -> float | None:

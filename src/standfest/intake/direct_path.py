@@ -197,4 +197,4 @@ class DirectPath:
     async def _look(self, answering_since: float | None) -> Sight:
         answering_s = None if answering_since is None else time.monotonic() - answering_since
         age_s = None if answering_s is None else await self.backlog.age_at_most_s()
-        return Sight(answering_s, self._rest_s, age_s, self._journal.full)
+        return Sight(answering_s, self._rest_s, age_s, self._journal.full, self.backlog.standing_s)

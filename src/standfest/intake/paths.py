@@ -16,7 +16,8 @@ only: less would send everybody to the journal where single orders pass through 
 LOOK_DIRECT_S = 0.5
 """On the direct path the journal is looked at so often: by so much longer may have waited who is overtaken."""
 DRAINERS_STUCK_S = 30.0
-"""The database answers for so long and the backlog does not get younger: taking orders goes before their order."""
+"""The database answers for so long and nothing is drained: taking orders goes before their order. Drainers that are
+only slow are no reason: orders on the direct path would wait for stock that they hold, and make them slower."""
 LOOK_S, LOOK_MAX_S = 0.1, 1.0
 """Pauses between two looks: a backlog of many seconds is not gone in the next tenth of one."""
 _LOOKS_AN_AGE = 20
@@ -39,13 +40,15 @@ class Sight(msgspec.Struct, frozen=True):
     backlog_age_s: float | None
     """The oldest order in the journal has waited for so many seconds at most; None: the journal does not tell."""
     journal_full: bool
+    standing_s: float = 0.0
+    """For so many seconds nothing was seen to be drained."""
 
 
 def next_path(sight: Sight) -> Path:
     """Where to go on from the journal path."""
     if sight.answering_s is None or sight.answering_s < sight.rest_s:
         return Path.JOURNAL
-    if sight.answering_s >= DRAINERS_STUCK_S:
+    if min(sight.answering_s, sight.standing_s) >= DRAINERS_STUCK_S:
         return Path.DIRECT
     return Path.JOURNAL if is_old(sight.backlog_age_s, journal_full=sight.journal_full) else Path.DIRECT
 
