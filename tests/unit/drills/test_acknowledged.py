@@ -49,9 +49,9 @@ def test_orders_pile_up_where_fewer_end_than_begin(span: Span) -> None:
 
 def test_answers_otherwise_are_those_with_another_status_and_those_that_never_came(tmp_path: Path, span: Span) -> None:
     """What ended outside of the span does not count."""
-    assert span.answered_otherwise((201, 409)) == 0
-    assert span.answered_otherwise((201,)) == 1
+    assert span.answered_otherwise((201, 409)) == {}
+    assert span.answered_otherwise((201,)) == {"409": 1}
     with HistoryWriter(tmp_path / "h") as history:
         history.write("invoke", t=15.0, key="silent", kind="place")
         history.write("unknown", t=19.0, key="silent", kind="place", status=None, attempts=3)
-    assert span.answered_otherwise((201, 409)) == 1
+    assert span.answered_otherwise((201, 409)) == {"none": 1}

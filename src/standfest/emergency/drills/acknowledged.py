@@ -67,9 +67,10 @@ class Span:
                 found.append(1000 * (line["t"] - invoked[line["key"]]))
         return round(sorted(found)[int(0.99 * len(found))], 1) if found else None
 
-    def answered_otherwise(self, statuses: Collection[int]) -> int:
-        """Submissions that ended in the span with another status than these, or without any answer."""
-        return sum(line.get("status") not in statuses for line in self._ended())
+    def answered_otherwise(self, statuses: Collection[int]) -> dict[str, int]:
+        """Submissions that ended in the span with another status than these, or without any answer, by status."""
+        found = Counter(str(line.get("status") or NO_ANSWER) for line in self._ended())
+        return {status: count for status, count in sorted(found.items()) if status not in map(str, statuses)}
 
     def piles_up(self) -> bool:
         """Whether clearly fewer submissions ended in the span than began."""
