@@ -14,6 +14,7 @@ import pytest
 from standfest.clients.etcd_kv import Delete, EtcdStore, Put, Txn
 from standfest.clients.packed import unpack
 from standfest.domain.orders import Order
+from standfest.intake.demand import Demand
 from standfest.intake.direct import place
 from standfest.intake.drain import Drainer, OrdersRefused
 from standfest.intake.entries import encode_entry
@@ -187,6 +188,30 @@ async def test_what_a_lock_holds_up_stays_in_its_order_and_holds_up_no_other_goo
     await until_drained(drainer, journal)
     assert (drainer.drained, drainer.set_apart) == (8, 0)
     assert [(await stored(pool, each.order_id)).status for each in pears] == ["confirmed"] * 2 + ["declined"] * 2
+
+
+async def test_a_progress_that_cannot_be_read_stops_nothing(
+    database: TestDatabase, pool: Database, store: EtcdStore, journal: Journal
+) -> None:
+    """What somebody put there by hand, or a later release, is said anew by the next round."""
+    pear = stock_product(database, "pear", 10)
+    await store.txn(Txn((), (Put(b"standfest/progress", b"drained"),)), 5)
+    await accept(journal, order("k", (pear, 1)))
+    assert (await journal.backlog(5)).drained_revision is None
+    drainer = Drainer(pool, journal)
+    await drainer.round()
+    assert drainer.drained == 1
+    assert (await journal.backlog(5)).drained_revision is not None
+
+
+async def test_a_look_reads_no_more_than_its_bound(
+    database: TestDatabase, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries beyond the bytes that a look decodes count as not read: they may want anything."""
+    pear = stock_product(database, "pear", 10)
+    await accept(journal, *(order(f"k{number}", (pear, 1)) for number in range(4)))
+    monkeypatch.setattr("standfest.intake.journal.LOOK_BYTES_MAX", len(encode_entry(order("k0", (pear, 1)))) + 100)
+    assert (await journal.backlog(5)).demand == Demand({pear.id: 1}, unread=3)
 
 
 async def test_a_key_that_names_no_order_stops_nothing(

@@ -1,6 +1,6 @@
 """JSON as the journal keeps it: compressed (RFC 1950), with what all entries have in common known beforehand.
 
-An order of four lines is 2,100 bytes of JSON, and packed 430. etcd's gateway reads a value a dozen times before it
+An order of four lines is 2,100 bytes of JSON, and packed 420. etcd's gateway reads a value a dozen times before it
 writes it (base64 within nested JSON), three members write it down, and the journal's quota is one of bytes.
 """
 

@@ -9,6 +9,7 @@ import base64
 import binascii
 import datetime
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -218,16 +219,24 @@ async def _entries(store: EtcdStore, now: datetime.datetime, sorted_max: int, de
     )
     waiting, apart, progress = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), deadline_s))
     backlog = Backlog(0, None, 0.0)
-    told = [msgspec.json.decode(value.value, type=_Progress) for value in progress.values]
-    older = any(each.left or each.aside for each in told)
+    told = _told(progress.values)
+    older = told is None or bool(told.left or told.aside)
     if waiting.count > (_SORTED_MAX if older else sorted_max):
-        drained_s = _age_s(told[0].accepted_at, now) if told and not older else None
+        drained_s = None if told is None or older else _age_s(told.accepted_at, now)
         backlog = Backlog(waiting.count, None, drained_s)
     elif waiting.count:
         oldest = await store.get(Range(_WAITING, _WAITING_END, limit=1, by_creation=True), deadline_s)
         for value in oldest.values:
             backlog = Backlog(waiting.count, _id(value.key), _accepted_age_s(value.value, now))
     return Entries(backlog, apart.count)
+
+
+def _told(progress: Sequence[KeyValue]) -> _Progress | None:
+    """How far drainers say that they came; None where they never did, or cannot be understood."""
+    try:
+        return msgspec.json.decode(progress[0].value, type=_Progress) if progress else None
+    except msgspec.MsgspecError:
+        return None
 
 
 async def _apart(store: EtcdStore) -> tuple[SetApart, ...]:

@@ -60,7 +60,7 @@ class Batches(Generic[Answer]):
         Args:
             send: carries one batch.
             everybodys: whether a failure is that of the way itself; nobody would fare better alone.
-            weigh: how heavy an order is, as it travels: in bytes, lines, whatever the way is bounded by.
+            weigh: how heavy an order is, in bytes, lines, whatever the way is bounded by.
             orders_max: in one batch.
             weight_max: of one batch; a single order may be heavier.
             flights_max: batches in the air at once.

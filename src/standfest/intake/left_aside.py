@@ -48,6 +48,11 @@ class LeftAside:
         order_id = pair[0].order_id
         return order_id in self.order_ids or order_id in self.alone or self.has_goods_of(pair)
 
+    @property
+    def waiting(self) -> set[UUID]:
+        """Entries that were left, in this round or an earlier one."""
+        return self.order_ids | self.alone.keys()
+
     def add(self, pair: Pair) -> None:
         """Leaves an entry."""
         self.order_ids.add(pair[0].order_id)
