@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from standfest.intake import commit_times
-from standfest.intake.locks import LOCK_WAIT_MS
+from standfest.intake.locks import LOCK_WAIT_MS, patience_s
 from tests.integration.test_api_orders import new_product, place
 from tests.support.api import RunningApi, order_body, running_api
 from tests.support.postgres import TestDatabase
@@ -45,6 +45,12 @@ def _held(api: RunningApi, sku: str) -> psycopg.Connection:
 def test_a_lock_is_waited_for_much_shorter_than_a_database_that_is_away() -> None:
     """What a lock delays is tried again before the silence counts as that of the database."""
     assert 2 * LOCK_WAIT_MS / 1000 < commit_times.SILENCE_MIN_S
+
+
+@pytest.mark.parametrize(("commit_s", "wait_s"), [(0.0, 0.1), (0.02, 0.1), (0.1, 0.2), (0.3, 0.5), (5.0, 0.5)])
+def test_a_locked_row_is_waited_for_as_long_as_commits_take(commit_s: float, wait_s: float) -> None:
+    """Batches hold rows while they commit: on a slow machine that is no sign of somebody who keeps them."""
+    assert patience_s(commit_s) == pytest.approx(wait_s)
 
 
 def test_a_locked_stock_row_delays_only_orders_of_its_product(api: RunningApi) -> None:

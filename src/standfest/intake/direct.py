@@ -1,6 +1,6 @@
 """The direct path: orders written to PostgreSQL, many in one transaction, and answered once replicated.
 
-The transaction, in this order and always (protocol, "Two paths"):
+The transaction, in this order and always (docs/protocol.md, "The direct path"):
 
 1. the barrier: WAL is written even when every order of the batch is a repeat, so the commit waits; and the transaction
    has its id before it draws an ingest position, on which the audit rests (`intake/audit/complete.py`);
@@ -112,7 +112,7 @@ async def place(
         DatabaseUnavailable: none of them was placed.
         OutcomeUnknown: each of them may have been placed.
     """
-    begin = [BEGIN] if lock_wait_s is None else [BEGIN, _lock_patience(lock_wait_s)]
+    begin = _begin(lock_wait_s)
     async with database.connection(deadline) as connection:
         written = await _in_full(connection, [in_full(order) for order in orders], begin=begin)
         if written.outcomes is None:
@@ -123,7 +123,12 @@ async def place(
 
 
 async def place_behind(
-    database: Database, orders: Sequence[Order], deadline: Deadline, silence_max_s: float | None, earlier: Earlier
+    database: Database,
+    orders: Sequence[Order],
+    deadline: Deadline,
+    silence_max_s: float | None,
+    earlier: Earlier,
+    lock_wait_s: float | None = None,
 ) -> list[Outcome | Behind]:
     """As `place`, but takes nothing that those want who wait in the journal: such an order is Behind.
 
@@ -131,25 +136,25 @@ async def place_behind(
     it is seen, as the stock is locked before, or read after, that. It is asked only where somebody takes goods of which
     little is left, queues for goods, or gets none for what is held: who gets nothing of what is there overtakes nobody.
     """
-    known = earlier.known
+    known, begin = earlier.known, _begin(lock_wait_s)
     async with database.connection(deadline, silence_max_s) as connection:
         held = known.held_of(orders)
-        written = await _in_full(connection, [in_full(order) for order in orders], held, known.scarce_lines)
+        written = await _in_full(connection, [in_full(order) for order in orders], held, known.scarce_lines, begin)
         if written.outcomes is None:
             await connection.exchange.run(ROLLBACK)
-            written = await _one_by_one(connection, orders, held, known.scarce_lines)
+            written = await _one_by_one(connection, orders, held, known.scarce_lines, begin)
         # With goods that are scarce the transaction is still open: nobody else takes from them meanwhile.
         if written.scarce or written.behind:
             held = (await earlier.ask()).held_of(orders)
             if held or written.behind:
                 await connection.exchange.run(ROLLBACK)
-                return await _behind_others(connection, orders, deadline, held)
+                return await _behind_others(connection, orders, deadline, held, begin)
         await commit(connection, deadline, written.barrier)
         return list(written.placed)
 
 
 async def _behind_others(
-    connection: Connection, orders: Sequence[Order], deadline: Deadline, held: Mapping[int, int]
+    connection: Connection, orders: Sequence[Order], deadline: Deadline, held: Mapping[int, int], begin: Sequence[Step]
 ) -> list[Outcome | Behind]:
     """Decides order by order, with what is held for others left alone."""
     behind: set[UUID] = set()
@@ -157,7 +162,7 @@ async def _behind_others(
         left = [order for order in orders if order.order_id not in behind]
         if not left:
             return [Behind() for _ in orders]
-        written = await _one_by_one(connection, left, held)
+        written = await _one_by_one(connection, left, held, begin=begin)
         if not written.behind:
             await commit(connection, deadline, written.barrier)
             placed = {order.order_id: outcome for order, outcome in zip(left, written.placed, strict=True)}
@@ -214,8 +219,11 @@ async def try_out(database: Database, order: Order, deadline: Deadline) -> None:
         await commit(connection, deadline, barrier)
 
 
-def _lock_patience(lock_wait_s: float) -> Step:
-    return statement("intake/lock_patience"), {"lock_wait": [f"{1000 * lock_wait_s:.0f}ms"]}
+def _begin(lock_wait_s: float | None) -> list[Step]:
+    """The beginning of a transaction that waits so long for a locked row; None: as its session does."""
+    if lock_wait_s is None:
+        return [BEGIN]
+    return [BEGIN, (statement("intake/lock_patience"), {"lock_wait": [f"{1000 * lock_wait_s:.0f}ms"]})]
 
 
 async def _in_full(

@@ -36,7 +36,7 @@ from standfest.intake.entries import EntryBroken, EntryTooNew, decode_entry
 from standfest.intake.errors import KeyReused
 from standfest.intake.journal import Journal, Progress, Waiting
 from standfest.intake.left_aside import Alone, LeftAside, Pair, batches_of, products_of
-from standfest.intake.locks import LOCK_WAIT_MS, locked_stock
+from standfest.intake.locks import locked_stock, patience_s
 from standfest.storage.connection import Connection
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline, pause
@@ -82,7 +82,6 @@ FORGET_MAX = 1_000
 _DATABASE_DEADLINE_S = 5.0
 
 _LOCK_ATTEMPTS = 5
-_LOCK_WAIT_MAX_S = 0.5
 _WRITES_REMEMBERED = 8
 
 _NEVER_ITS_OWN = (LockTimeout, PoolBusy, NoStandby, TooManyConnections)
@@ -218,8 +217,7 @@ class Drainer:
 
     @property
     def _lock_wait_s(self) -> float:
-        """How long a locked row is waited for: whoever only places orders is done after twice the time of a write."""
-        return min(max(LOCK_WAIT_MS / 1_000, 2 * max(self._writes_s)), _LOCK_WAIT_MAX_S)
+        return patience_s(max(self._writes_s))
 
     async def _something_waits(self) -> bool:
         """Whether there is more than what is left for a later release, as far as a count can tell.
@@ -267,6 +265,7 @@ class Drainer:
             await self._keep_turn()
             if len(waiting) > 1 and isinstance(error, LockTimeout) and attempt < _LOCK_ATTEMPTS:
                 self._left.hold(await self._locked(waiting, standing=attempt + 1 < _LOCK_ATTEMPTS))
+                await self._keep_turn()
                 return await self._drain(waiting, ahead, attempt + 1)
             if len(waiting) == 1 and _is_rolled_back(error) and attempt < ROLLED_BACK_MAX:
                 await asyncio.sleep(2**attempt * ROLLED_BACK_PAUSE_S)
@@ -280,7 +279,7 @@ class Drainer:
             middle = len(waiting) // 2
             return await self._drain(waiting[:middle], ahead) + await self._drain(waiting[middle:], ahead)
         reach("drain.committed")
-        await ahead.remove(waiting, len(self._left_before.order_ids | self._left.order_ids) + len(self._too_new))
+        await ahead.remove(waiting, len(self._left_before.waiting | self._left.waiting) + len(self._too_new))
         self._count(waiting)
         self._batch_max = ahead.part_max = min(2 * self._batch_max, BATCH_MAX)
         return len(waiting)
@@ -288,7 +287,7 @@ class Drainer:
     async def _locked(self, batch: Sequence[Pair], *, standing: bool) -> set[int]:
         """Products of these orders whose stock somebody holds locked now.
 
-        `standing`: and still does after one more wait.
+        `standing`: only those that the same one still holds after one more wait.
         """
         products = {product_id for _, order in batch for product_id in products_of(order)}
         async with self._database.connection(Deadline.after(_DATABASE_DEADLINE_S)) as connection:

@@ -36,7 +36,7 @@ from standfest.intake.errors import (
     Overloaded,
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken, Unclear
-from standfest.intake.locks import HELD, Held, Placed, StockLocks
+from standfest.intake.locks import HELD, Held, Placed, StockLocks, patience_s
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
@@ -55,6 +55,8 @@ DIRECT_FLIGHTS = 2
 """Batches in the air at once, each on a connection of its own."""
 LOOKUPS_MAX = 2
 """Orders that are looked up at a time, as their key was used before."""
+LOCK_WAIT_OF_SILENCE_MAX = 0.75
+"""A batch waits for a locked row for so much, at most, of the silence after which the database counts as away."""
 HELD_SPACING_S = 0.05
 """Between two looks whether stock that others hold locked is free."""
 HELD_MAX = 32
@@ -431,7 +433,9 @@ class Intake:
         return await self._fly(self._locks.place_free, orders, deadline)
 
     async def _place_behind(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
-        return await place_behind(self._database, orders, deadline, self._way.silence_max_s, self._way.earlier())
+        silence_max_s = self._way.silence_max_s
+        lock_wait_s = min(patience_s(self._way.commits.mean_s), LOCK_WAIT_OF_SILENCE_MAX * silence_max_s)
+        return await place_behind(self._database, orders, deadline, silence_max_s, self._way.earlier(), lock_wait_s)
 
     def _turn_away(self, turned: Turned) -> None:
         for waiting in (self._direct, self._beside):

@@ -1,6 +1,6 @@
 """Stock that somebody else holds locked: it keeps only those orders waiting that need it.
 
-A batch waits for a locked row for LOCK_WAIT_MS only. Then those of its orders that need nothing that is locked are
+A batch waits for a locked row for `patience_s` only. Then those of its orders that need nothing that is locked are
 placed at once, and the others wait beside (`HELD`), without holding anything themselves, until a look says that their
 stock is free; where a lock came up in between, all wait for one more look. Other batches lock rows too, for as long as
 their commits take: a row counts as held once two looks found the same holder, and as long as they do new orders that
@@ -20,9 +20,17 @@ from standfest.storage.errors import LockTimeout
 from standfest.storage.statements import statement
 
 LOCK_WAIT_MS = 100
-"""A batch waits for a locked row for so long: well below the silence after which the database counts as away."""
+"""A locked row is waited for so long at least: well below the silence after which the database counts as away."""
+_LOCK_WAIT_MAX_S = 0.5
+_LOCK_WAIT_COMMITS = 2.0
 _LOOK_VALID_S = 0.5
 """What was seen longer ago says nothing of now."""
+
+
+def patience_s(commit_s: float) -> float:
+    """How long a locked row is waited for where a commit takes so long (seconds): who only places orders is done after
+    twice that."""
+    return min(max(_LOCK_WAIT_COMMITS * commit_s, LOCK_WAIT_MS / 1_000), _LOCK_WAIT_MAX_S)
 
 
 class Held(Enum):
