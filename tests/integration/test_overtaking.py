@@ -293,7 +293,7 @@ async def test_stuck_drainers_make_no_goods_scarce(
     database: TestDatabase, pool: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody drains, and new orders go directly for that reason, what was never read holds no goods back."""
-    monkeypatch.setattr(paths, "DRAINERS_STUCK_S", 1.0)
+    monkeypatch.setattr(paths, "DRAINERS_STUCK_S", BACKLOG_AGE_MAX_S + 1.0)
     pear, plum = stock_product(database, "pear", 1000), stock_product(database, "plum", 500)
     async with running(pool, journal) as intake:
         await has_looked(intake)

@@ -18,7 +18,7 @@ from standfest.intake.commit_times import CommitTimes
 from standfest.intake.demand import Demand
 from standfest.intake.direct import Earlier, try_out
 from standfest.intake.journal import Journal
-from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, is_old, look_again_s, next_path
+from standfest.intake.paths import LOOK_DIRECT_S, Path, Sight, drainers_stand, is_old, look_again_s, next_path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
 from standfest.storage.errors import DatabaseUnavailable, OutcomeUnknown, PoolBusy, StatementFailed, TryAgain
@@ -54,7 +54,6 @@ class DirectPath:
         self._turn_away = turn_away
         self._away = asyncio.Event()
         self._database_away = False
-        self._overtaking = False
         self._tried_out_at = -TRY_OUT_INTERVAL_S
         self._probe_refused = False
         self._rest_s = 0.0
@@ -127,14 +126,16 @@ class DirectPath:
         while True:
             await self._stay()
             stayed_s = time.monotonic() - self.back_at
-            if stayed_s > STAY_S or not self._database_away:
-                self._rest_s = 0.0
-            else:
-                self._rest_s = min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
+            self._rest_s = 0.0 if stayed_s > STAY_S else min(max(2 * self._rest_s, REST_FIRST_S), REST_MAX_S)
             await self._until_back()
             self.back_at = time.monotonic()
             self._away.clear()
             _log.info("direct_path_again", rested_s=self._rest_s)
+
+    @property
+    def _passes_them(self) -> bool:
+        """Whether new orders go past those who wait, however long they do."""
+        return drainers_stand(self.backlog.standing_s)
 
     async def _ask(self) -> Demand:
         return self._within_reach(await self.backlog.ask())
@@ -143,15 +144,14 @@ class DirectPath:
         """What has to be left to those who wait: where the drainers stand still, or the journal takes nobody, only what
         is known to be wanted. What unread entries may want would be all there is, and nobody could be put behind them.
         """
-        return msgspec.structs.replace(demand, unread=0) if self._overtaking or self._journal.full else demand
+        return msgspec.structs.replace(demand, unread=0) if self._passes_them or self._journal.full else demand
 
     async def _stay(self) -> None:
         """Looks at the journal now and then, until the direct path is left."""
         while not self._away.is_set():
             age_s = await self.backlog.age_s()
-            if not is_old(age_s, journal_full=self._journal.full):
-                self._overtaking = False
-            elif not self._overtaking and not self._away.is_set():
+            old = is_old(age_s, journal_full=self._journal.full)
+            if old and not self._passes_them and not self._away.is_set():
                 self.leave(BacklogOld(f"orders may wait in the journal for {age_s:.1f} s: new ones go behind them"))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_DIRECT_S):
@@ -174,7 +174,6 @@ class DirectPath:
                 deadline_s = min(2 * deadline_s, PROBE_MAX_S)
             sight = await self._look(answering_since)
             if next_path(sight) is Path.DIRECT:
-                self._overtaking = is_old(sight.backlog_age_s, journal_full=self._journal.full)
                 return
             await asyncio.sleep(look_again_s(sight))
 

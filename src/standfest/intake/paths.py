@@ -41,16 +41,21 @@ class Sight(msgspec.Struct, frozen=True):
     """The oldest order in the journal has waited for so many seconds at most; None: the journal does not tell."""
     journal_full: bool
     standing_s: float = 0.0
-    """For so many seconds nothing was seen to be drained."""
+    """For so many seconds nothing of what waits was seen to be drained."""
 
 
 def next_path(sight: Sight) -> Path:
     """Where to go on from the journal path."""
     if sight.answering_s is None or sight.answering_s < sight.rest_s:
         return Path.JOURNAL
-    if min(sight.answering_s, sight.standing_s) >= DRAINERS_STUCK_S:
+    if sight.answering_s >= DRAINERS_STUCK_S and drainers_stand(sight.standing_s):
         return Path.DIRECT
     return Path.JOURNAL if is_old(sight.backlog_age_s, journal_full=sight.journal_full) else Path.DIRECT
+
+
+def drainers_stand(standing_s: float) -> bool:
+    """Whether nothing has been drained for so long that new orders go past those who wait."""
+    return standing_s >= DRAINERS_STUCK_S
 
 
 def is_old(backlog_age_s: float | None, *, journal_full: bool) -> bool:

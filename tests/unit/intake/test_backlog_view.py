@@ -9,7 +9,7 @@ import pytest
 
 from standfest.clients.etcd_kv import EtcdUnavailable
 from standfest.intake.backlog_view import LATE_S, BacklogView
-from standfest.intake.demand import Demand
+from standfest.intake.demand import UNKNOWN_ENTRIES, Demand
 from standfest.intake.journal import LOOK_ENTRIES_MAX, Backlog
 from standfest.intake.paths import BACKLOG_AGE_MAX_S
 
@@ -23,7 +23,7 @@ class _Journal:
         self.waiting, self.drained = 1, 7
         self.read: list[int] = []
 
-    async def backlog(self, *_: object, read_max: int) -> Backlog:
+    async def backlog(self, *_: object, read_max: int, certain: bool = False) -> Backlog:
         if not self.tells:
             raise EtcdUnavailable("no answer in time")
         self.read.append(read_max)
@@ -81,3 +81,39 @@ def test_what_those_want_who_wait_is_read_before_new_orders_go_directly() -> Non
 
     for then in (young, few):
         assert asyncio.run(go(then)) == [LOOK_ENTRIES_MAX, 0, 0, 0, LOOK_ENTRIES_MAX]
+
+
+@pytest.mark.parametrize(("accepted_s_ago", "unread"), [(0.0, UNKNOWN_ENTRIES), (LATE_S + 1, 0)])
+def test_a_late_look_gives_away_no_goods_of_those_who_wait(accepted_s_ago: float, unread: int) -> None:
+    """Where the journal took orders a moment ago what they want is kept, and asked for it may be anything."""
+
+    async def go() -> tuple[Demand, Demand]:
+        journal = _Journal(accepted_s_ago)
+        view = BacklogView(cast("Any", journal))
+        await view.age_s()
+        journal.tells = False
+        await view.age_s()
+        return view.demand, await view.ask()
+
+    known, asked = asyncio.run(go())
+    assert (known.unread, asked.unread) == (1 if unread else 0, unread)
+
+
+def test_drainers_stand_as_long_as_looks_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time counts from when nothing waited, or something was drained, until the last look that succeeded."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    async def go() -> list[float]:
+        nonlocal now
+        journal = _Journal()
+        view = BacklogView(cast("Any", journal))
+        said = []
+        for waiting, drained, tells in ((0, 7, True), (5, 7, True), (5, 7, False), (5, 8, True), (5, 8, True)):
+            now += 10
+            journal.waiting, journal.drained, journal.tells = waiting, drained, tells
+            await view.age_s()
+            said.append(view.standing_s)
+        return said
+
+    assert asyncio.run(go()) == [0, 10, 10, 0, 10]
