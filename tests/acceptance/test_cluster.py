@@ -81,7 +81,7 @@ def test_status_names_the_process_that_does_the_work(cluster: LocalCluster) -> N
     """The pid of PostgreSQL is the postmaster's, that of a door its worker's."""
     postmaster = cluster.home / "nodes" / "n1" / "postgres" / "postmaster.pid"
     assert cluster.service("n1/postgres")["pid"] == int(postmaster.read_text().split("\n", 1)[0])
-    worker = int(cluster.service("n1/door")["pid"])
+    worker = cluster.pid("n1/door")
     master = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
     assert b"haproxy" in Path(f"/proc/{master}/cmdline").read_bytes()
 
@@ -104,7 +104,7 @@ def test_both_doors_lead_to_api_processes(cluster: LocalCluster) -> None:
 def test_what_dies_comes_back(cluster: LocalCluster) -> None:
     """Each kind of service that is killed on one node is running again, with another pid, without a command."""
     names = ("n2/etcd", "n3/patroni", "n3/api", "n1/worker", "n1/door")
-    before = {name: cluster.service(name)["pid"] for name in names}
+    before = {name: cluster.pid(name) for name in names}
     for pid in before.values():
         kill(pid)
     cluster.until_well()
@@ -115,7 +115,7 @@ def test_what_dies_comes_back(cluster: LocalCluster) -> None:
 def test_the_primary_is_killed_and_another_takes_over(cluster: LocalCluster) -> None:
     """After the primary's postmaster is killed another node is primary, and the first is a standby of it again."""
     primary = cluster.primary()
-    kill(cluster.service(f"{primary}/postgres")["pid"])
+    kill(cluster.pid(f"{primary}/postgres"))
     cluster.until_well()
     assert cluster.primary() != primary
     cluster.assert_protected()
@@ -126,7 +126,7 @@ def test_a_dead_supervisor_is_told_and_healed(cluster: LocalCluster) -> None:
 
     PostgreSQL is held together with its Patroni, which would start it again, supervised or not, and past `up`.
     """
-    kill(cluster.service("n3/supervisor")["pid"])
+    kill(cluster.pid("n3/supervisor"))
     verdict = cluster.status()["verdict"]
     assert not verdict["can_lose_a_node"]
     assert "n3/supervisor is lost" in verdict["reasons"]
@@ -287,9 +287,11 @@ def test_down_leaves_no_process_and_up_finds_everything_again(cluster: LocalClus
     cluster.do("CREATE TABLE kept AS SELECT 42 AS answer")
     cluster.succeed("node", "stop", "n2")
     assert not any("/nodes/n2/" in command for command in cluster.processes())
-    for name in ("n1/supervisor", "n1/etcd", "n3/api", "n3/patroni", "n3/postgres"):
-        os.kill(cluster.service(name)["pid"], signal.SIGSTOP)
-    os.kill(cluster.service("n3/supervisor")["pid"], signal.SIGTERM)
+    standing = [cluster.pid(name) for name in ("n1/supervisor", "n1/etcd", "n3/api", "n3/patroni", "n3/postgres")]
+    ending = cluster.pid("n3/supervisor")
+    for pid in standing:
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(ending, signal.SIGTERM)
     cluster.succeed("down")
     assert cluster.processes() == []
     assert cluster.run("status").returncode == 2

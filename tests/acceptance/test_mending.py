@@ -80,7 +80,7 @@ def log_of(cluster: LocalCluster, node: str, name: str) -> str:
 
 def wipe(cluster: LocalCluster, node: str, store: str) -> None:
     """Kill a member of an etcd, and remove its data before anything starts it again."""
-    pid = cluster.service(f"{node}/{store}")["pid"]
+    pid = cluster.pid(f"{node}/{store}")
     os.kill(pid, signal.SIGSTOP)
     shutil.rmtree(cluster.home / "nodes" / node / store)
     os.kill(pid, signal.SIGKILL)
@@ -122,7 +122,7 @@ def test_a_member_whose_data_is_damaged_takes_its_place_again(cluster: LocalClus
 
     def damage() -> None:
         log = min((data / "member" / "wal").glob("*.wal"))
-        pid = cluster.service("n3/journal")["pid"]
+        pid = cluster.pid("n3/journal")
         os.kill(pid, signal.SIGSTOP)
         with log.open("r+b") as file:
             file.seek(200)

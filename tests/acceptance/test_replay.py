@@ -98,7 +98,7 @@ def test_a_replay_outlives_the_primary(cluster: LocalCluster, tmp_path: Path) ->
         while len(orders_by_invoice(cluster, source)) < 20:
             assert time.monotonic() < deadline, "no orders of the replay arrived within 60 s"
             time.sleep(0.2)
-        postmaster = cluster.service(f"{cluster.primary()}/postgres")["pid"]
+        postmaster = cluster.pid(f"{cluster.primary()}/postgres")
         psutil.Process(postmaster).send_signal(signal.SIGKILL)
         assert replay.poll() is None, "the replay was over before the primary was killed: nothing was tried"
         assert replay.wait(timeout=180) == 0

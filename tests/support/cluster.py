@@ -38,6 +38,13 @@ _PROCESSES = Processes()
 _COMMAND_TIMEOUT_S = 180
 
 
+def _service(status: dict[str, Any], full_name: str) -> dict[str, Any]:
+    node_name, _, name = full_name.partition("/")
+    nodes = {node["name"]: node["services"] for node in status["nodes"]}
+    found: dict[str, Any] = next(service for service in nodes[node_name] if service["name"] == name)
+    return found
+
+
 @dataclass(frozen=True)
 class LocalCluster:
     """A cluster of a test."""
@@ -95,10 +102,12 @@ class LocalCluster:
 
     def service(self, full_name: str) -> dict[str, Any]:
         """What `status` says of NODE/NAME."""
-        node_name, _, name = full_name.partition("/")
-        nodes = {node["name"]: node["services"] for node in self.look()["nodes"]}
-        found: dict[str, Any] = next(service for service in nodes[node_name] if service["name"] == name)
-        return found
+        return _service(self.look(), full_name)
+
+    def pid(self, full_name: str) -> int:
+        """The pid of NODE/NAME, which runs, to be signalled: on a busy machine a look may come without it."""
+        status = self.until(f"the pid of {full_name}", lambda status: _service(status, full_name)["pid"] is not None)
+        return int(_service(status, full_name)["pid"])
 
     def primary(self) -> str:
         """The node of the primary database."""
