@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from standfest.clients.packed import unpack
 from standfest.domain.orders import Order, content_hash, line_net, totals
 from standfest.intake.drain import Drainer
+from standfest.intake.entries import encode_entry
 from standfest.intake.intake import DIRECT_FLIGHTS, Intake
 from standfest.intake.journal import Accepted, Journal
 from standfest.intake.paths import Path
@@ -39,6 +42,12 @@ async def accept(journal: Journal, *orders: Order) -> None:
         entry = msgspec.structs.replace(each, status="accepted", path="journal")
         [accepted] = await journal.accept([entry], 5)
         assert isinstance(accepted, Accepted)
+
+
+def kept(order: Order) -> dict[str, Any]:
+    """The JSON object that the journal keeps of an order, to be changed."""
+    document: dict[str, Any] = msgspec.json.decode(unpack(encode_entry(order)))
+    return document
 
 
 async def drain(pool: Database, journal: Journal) -> Drainer:

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from standfest.clients.etcd_kv import Delete, EtcdStore, Put, Txn
-from standfest.clients.packed import unpack
 from standfest.domain.orders import Order
 from standfest.intake.demand import Demand
 from standfest.intake.direct import place
@@ -25,7 +24,7 @@ from standfest.intake.locks import LOCK_WAIT_MS
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable, StatementFailed
-from tests.integration.journal_path import accept, drain, running, stored
+from tests.integration.journal_path import accept, drain, kept, running, stored
 from tests.integration.orders import order, query, stock_product
 from tests.support.postgres import TestDatabase
 from tests.support.unwritable import KINDS, MARK, Kind, fill, refuse_marked_orders
@@ -232,9 +231,9 @@ async def test_an_entry_whose_moment_or_key_cannot_be_used_is_set_apart(
 ) -> None:
     """A moment without a time zone and a key that is not ASCII would end a round as it sorts and removes."""
     pear = stock_product(database, "pear", 10)
-    naive = msgspec.json.decode(unpack(encode_entry(order("naive", (pear, 1)))))
+    naive = kept(order("naive", (pear, 1)))
     naive["order"]["accepted_at"] = "2026-01-01T00:00:00"
-    foreign = msgspec.json.decode(unpack(encode_entry(order("foreign", (pear, 1)))))
+    foreign = kept(order("foreign", (pear, 1)))
     foreign["order"]["idempotency_key"] = "schlüssel"
     entries = {entry["order"]["order_id"]: msgspec.json.encode(entry) for entry in (naive, foreign)}
     good = msgspec.structs.replace(order("good", (pear, 1)), status="accepted", path="journal")
@@ -248,7 +247,7 @@ async def test_an_entry_whose_moment_or_key_cannot_be_used_is_set_apart(
 async def newer(store: EtcdStore, journal: Journal, wanted: list[Order]) -> None:
     """Puts entries that only a later release reads."""
     for each in wanted:
-        entry = msgspec.json.decode(unpack(encode_entry(each))) | {"format": 2, "readable_by": 2}
+        entry = kept(each) | {"format": 2, "readable_by": 2}
         await store.txn(Txn((), (Put(f"standfest/o/{each.order_id}".encode(), msgspec.json.encode(entry)),)), 5)
 
 

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from standfest.clients.etcd_kv import EtcdError, EtcdOutcomeUnknown, EtcdStore, EtcdUnavailable, Put, Txn, TxnAnswer
-from standfest.clients.packed import unpack
 from standfest.domain.events import broken_at
 from standfest.domain.orders import Order
 from standfest.domain.products import Product
@@ -20,7 +19,6 @@ from standfest.domain.synthetic import SYNTHETIC_CLIENT, synthetic_order
 from standfest.intake.direct import Placement
 from standfest.intake.drain import Drainer
 from standfest.intake.drain_ahead import Ahead
-from standfest.intake.entries import encode_entry
 from standfest.intake.errors import IntakeOutcomeUnknown, IntakeUnavailable, JournalFull, KeyReused
 from standfest.intake.intake import Intake
 from standfest.intake.journal import Accepted, Journal
@@ -29,7 +27,7 @@ from standfest.storage.database import Database
 from standfest.storage.errors import DatabaseUnavailable
 from standfest.storage.orders import read_events
 from standfest.storage.statements import statement
-from tests.integration.journal_path import accept, drain, eventually_direct, priced, running, stored
+from tests.integration.journal_path import accept, drain, eventually_direct, kept, priced, running, stored
 from tests.integration.orders import order, place_one, query, stock_product
 from tests.support.etcd import EtcdCluster
 from tests.support.postgres import TestDatabase
@@ -202,7 +200,7 @@ async def test_a_later_releases_entries_are_read_where_they_can_be_and_left_wher
     pear = stock_product(database, "pear", 100)
     known, unknown = order("known", (pear, 1)), order("unknown", (pear, 1))
     for wanted, readable_by in ((known, 1), (unknown, 2)):
-        entry = msgspec.json.decode(unpack(encode_entry(wanted)))
+        entry = kept(wanted)
         entry |= {"format": 2, "readable_by": readable_by, "gift": True}
         entry["order"] |= {"loyalty": {"points": 3}}
         key = f"standfest/o/{wanted.order_id}".encode()
@@ -370,7 +368,7 @@ async def test_a_synthetic_order_of_a_later_release_ends_nothing(
     wanted = order("k", (pear, 1))
     await accept(journal, wanted)
     key = f"standfest/o/{wanted.order_id}".encode()
-    entry = msgspec.json.decode(unpack(encode_entry(wanted))) | {"format": 2, "readable_by": 2}
+    entry = kept(wanted) | {"format": 2, "readable_by": 2}
     await store.txn(Txn((), (Put(key, msgspec.json.encode(entry)),)), 5)
     async with running(pool, journal) as intake:
         with database.standby.paused(), pytest.raises(IntakeOutcomeUnknown):
@@ -385,7 +383,7 @@ async def test_entries_of_a_later_release_hide_nothing(
     pear = stock_product(database, "pear", 50)
     for number in range(7):
         newer = order(f"newer {number}", (pear, 1))
-        entry = msgspec.json.decode(unpack(encode_entry(newer))) | {"format": 2, "readable_by": 2}
+        entry = kept(newer) | {"format": 2, "readable_by": 2}
         await store.txn(Txn((), (Put(f"standfest/o/{newer.order_id}".encode(), msgspec.json.encode(entry)),)), 5)
     own = [order(f"k{number}", (pear, 1)) for number in range(4)]
     await accept(journal, *own)

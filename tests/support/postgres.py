@@ -27,6 +27,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from standfest.cluster.processes import running
 from tests.support.waiting import freeze, wait_until
 
 Role = Literal["postgres", "standfest_owner", "standfest_app", "replicator"]
@@ -103,13 +104,6 @@ class _Unprivileged:
         """Hand `path` to the user the servers run as."""
         if self.owner is not None:
             os.chown(path, self.owner, self.owner)
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @dataclass
@@ -189,7 +183,7 @@ class Server:
         self._signal_all(signal.SIGKILL)
         self._reap()
         # While one of them is there the server refuses to start: its shared memory is still in use.
-        wait_until(lambda: not any(map(_lives, killed)), f"the processes of {self.name} ending", STOP_TIMEOUT_S)
+        wait_until(lambda: not running(killed), f"the processes of {self.name} ending", STOP_TIMEOUT_S)
 
     def stop(self, *, immediate: bool = False) -> None:
         """Shut down (fast, or without a checkpoint); what is still there after 10 s is killed."""

@@ -220,7 +220,7 @@ async def _entries(store: EtcdStore, now: datetime.datetime, sorted_max: int, de
     waiting, apart, progress = _ranges(await store.txn(Txn((), (_BARRIER, *reads)), deadline_s))
     backlog = Backlog(0, None, 0.0)
     told = _told(progress.values)
-    older = told is None or bool(told.left or told.aside)
+    older = told is not None and bool(told.left or told.aside)
     if waiting.count > (_SORTED_MAX if older else sorted_max):
         drained_s = None if told is None or older else _age_s(told.accepted_at, now)
         backlog = Backlog(waiting.count, None, drained_s)

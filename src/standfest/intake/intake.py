@@ -36,7 +36,7 @@ from standfest.intake.errors import (
     Overloaded,
 )
 from standfest.intake.journal import ORDERS_PER_TXN_MAX, Accepted, Journal, JournalBroken, Unclear
-from standfest.intake.locks import HELD, Held, Placed, StockLocks, patience_s
+from standfest.intake.locks import HELD, LOCK_WAIT_MS, Held, Placed, StockLocks, patience_s
 from standfest.intake.paths import Path
 from standfest.storage.database import Database
 from standfest.storage.deadline import Deadline
@@ -434,7 +434,8 @@ class Intake:
 
     async def _place_behind(self, orders: Sequence[Order], deadline: Deadline) -> list[Outcome | Behind]:
         silence_max_s = self._way.silence_max_s
-        lock_wait_s = min(patience_s(self._way.commits.mean_s), LOCK_WAIT_OF_SILENCE_MAX * silence_max_s)
+        wait_s = min(patience_s(self._way.commits.mean_s), LOCK_WAIT_OF_SILENCE_MAX * silence_max_s)
+        lock_wait_s = wait_s if wait_s > LOCK_WAIT_MS / 1_000 else None  # so long sessions wait unasked
         return await place_behind(self._database, orders, deadline, silence_max_s, self._way.earlier(), lock_wait_s)
 
     def _turn_away(self, turned: Turned) -> None:

@@ -33,8 +33,8 @@ class _SilentJournal:
         raise EtcdUnavailable("it does not tell")
 
 
-async def leave_and_come_back(path: DirectPath, times: int, error: Exception) -> None:
-    """Leaves the direct path and waits for the way back, so many times."""
+async def leave_and_come_back(path: DirectPath, times: int, error: Exception) -> Path:
+    """Leaves the direct path and waits for the way back, so many times; the path in the end."""
     running = asyncio.create_task(path.run())
     for _ in range(times):
         path.leave(error)
@@ -42,6 +42,7 @@ async def leave_and_come_back(path: DirectPath, times: int, error: Exception) ->
             while path.path is Path.JOURNAL:  # noqa: ASYNC110 - no event says so
                 await asyncio.sleep(0.01)
     running.cancel()
+    return path.path
 
 
 def direct_path(commit_s: float) -> DirectPath:
@@ -55,20 +56,20 @@ def direct_path(commit_s: float) -> DirectPath:
 def test_the_way_back_is_found_however_slow_commits_are(commit_s: float) -> None:
     """A database that has to answer for a while before it is trusted is not given up between two answers."""
 
-    async def go() -> None:  # who leaves it again soon has to rest
-        await leave_and_come_back(direct_path(commit_s), 2, DatabaseUnavailable("slow"))
+    async def go() -> Path:  # who leaves it again soon has to rest
+        return await leave_and_come_back(direct_path(commit_s), 2, DatabaseUnavailable("slow"))
 
-    asyncio.run(go())
+    assert asyncio.run(go()) is Path.DIRECT
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("away"), BacklogOld("they wait")], ids=["away", "old"])
 def test_who_leaves_again_soon_rests_longer(error: Exception) -> None:
     """Whatever it was left for: orders that are tried on both paths by turns keep a slow machine slow."""
 
-    async def go() -> None:
-        await leave_and_come_back(direct_path(0.01), 3, error)
+    async def go() -> Path:
+        return await leave_and_come_back(direct_path(0.01), 3, error)
 
     with capture_logs() as logs:
-        asyncio.run(go())
+        assert asyncio.run(go()) is Path.DIRECT
     rests = [line["rested_s"] for line in logs if line["event"] == "direct_path_again"]
     assert rests == [REST_FIRST_S, 2 * REST_FIRST_S, 4 * REST_FIRST_S]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+
+import msgspec
 import pytest
 
 from standfest.clients.packed import pack
@@ -29,4 +32,5 @@ def test_what_is_no_entry_is_kept_byte_for_byte_when_it_is_set_apart(entry: byte
     """An entry that nobody can read ends no drainer, and can be looked at later."""
     with pytest.raises(EntryBroken):
         decode_entry(entry)
-    assert encode_quarantined(entry, "it cannot be read", "2026-01-01T00:00:00Z")
+    apart = msgspec.json.decode(encode_quarantined(entry, "it cannot be read", "2026-01-01T00:00:00Z"))
+    assert base64.b64decode(apart["entry"]) == entry

@@ -69,8 +69,8 @@ class Span:
 
     def answered_otherwise(self, statuses: Collection[int]) -> dict[str, int]:
         """Submissions that ended in the span with another status than these, or without any answer, by status."""
-        found = Counter(str(line.get("status") or NO_ANSWER) for line in self._ended())
-        return {status: count for status, count in sorted(found.items()) if status not in map(str, statuses)}
+        others = (line.get("status") for line in self._ended() if line.get("status") not in statuses)
+        return dict(sorted(Counter(str(status or NO_ANSWER) for status in others).items()))
 
     def piles_up(self) -> bool:
         """Whether clearly fewer submissions ended in the span than began."""
